@@ -1,0 +1,41 @@
+"""A durability profile says what a commit survives, and with which pragmas that is bought.
+
+NORMAL: a commit survives the end of the process (kill -9); a power cut may take the last commits, never the
+file's consistency. FULL: a commit is on the disk before it is acknowledged. IMPORT: for building a new file
+fast; nothing is promised until `make_durable` ran (DESIGN section 4, Profiles).
+"""
+
+from __future__ import annotations
+
+import random
+from enum import Enum
+
+__all__ = ("BUSY_TIMEOUT_MS", "Durability", "pragmas")
+
+BUSY_TIMEOUT_MS = 5_000
+_JOURNAL_LIMIT = 16 * 1024 * 1024
+_MMAP = 64 * 1024 * 1024
+
+
+class Durability(Enum):
+    """What a commit survives."""
+
+    NORMAL = "normal"
+    FULL = "full"
+    IMPORT = "import"
+
+
+def pragmas(profile: Durability) -> tuple[str, ...]:
+    """Return the pragma statements of a profile, in the order they must run."""
+    synchronous = {Durability.NORMAL: "NORMAL", Durability.FULL: "FULL", Durability.IMPORT: "OFF"}[profile]
+    # The jitter keeps two processes that wait for one lock from asking in step.
+    timeout = BUSY_TIMEOUT_MS + random.randrange(500)
+    journal = "OFF" if profile is Durability.IMPORT else "WAL"
+    return (
+        f"PRAGMA busy_timeout={timeout}",
+        f"PRAGMA journal_mode={journal}",
+        f"PRAGMA synchronous={synchronous}",
+        "PRAGMA foreign_keys=ON",
+        f"PRAGMA journal_size_limit={_JOURNAL_LIMIT}",
+        f"PRAGMA mmap_size={_MMAP}",
+    )
