@@ -1,0 +1,1 @@
+"""What user code and models are given: `db`, `sql`, `tools`, and their stubs, docs and tool schemas."""
