@@ -17,10 +17,11 @@ from runtime.storage.migrations import Migration
 from runtime.storage.profiles import Durability
 
 if TYPE_CHECKING:
-    from runtime.alarms import AlarmEvent
+    from runtime.alarms import AlarmEvent, Alarms
     from runtime.host import Host
     from runtime.ids import ActorAddress, ActorId
     from runtime.instance import Instance
+    from runtime.jobs import Jobs
     from runtime.storage.transaction import Transaction
 
 __all__ = ("Actor",)
@@ -53,6 +54,19 @@ class Actor:
         self._instance = instance
         self.storage = instance.connection
 
+    @classmethod
+    async def start_type(cls, host: Host) -> None:
+        """Start what all actors of the type share (`host.services`). Does nothing by default."""
+
+    @classmethod
+    async def stop_type(cls, host: Host) -> None:
+        """Stop what `start_type` started. Idempotent; does nothing by default."""
+
+    @classmethod
+    def ttl_seconds(cls, host: Host) -> float | None:
+        """Return how long an unused actor lives, in seconds; None for ever."""
+        return None if cls.ttl is None else cls.ttl.total_seconds()
+
     @property
     def id(self) -> ActorId:
         """The actor's id."""
@@ -72,6 +86,20 @@ class Actor:
     def host(self) -> Host:
         """The host that this actor lives in."""
         return self._instance.host
+
+    @property
+    def alarms(self) -> Alarms:
+        """The actor's alarms."""
+        return self._instance.alarms
+
+    @property
+    def jobs(self) -> Jobs:
+        """The actor's jobs."""
+        return self._instance.jobs
+
+    def publish(self, kind: str, data: Any) -> None:
+        """Send an event to whoever listens to this actor; call it on the event loop."""
+        self.host.events.publish(self.id, kind, data)
 
     def on_open(self, tx: Transaction) -> None:
         """Prepare the actor after its file was opened; a unit of the runtime's own. Does nothing by default."""

@@ -1,0 +1,89 @@
+"""Copies of a file, made by the connection that owns it (SQLite's online backup), and files from strangers.
+
+A copy leaves out what belongs to this installation (identity, alarms, jobs, idempotency records). A file that
+a stranger uploads is opened as what it is, hostile input: read only, with `trusted_schema` off and no function of
+ours, checked by SQLite, and only then read table by table.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import CorruptDatabase, InputError
+from runtime.storage.transaction import Transaction, quote
+
+__all__ = ("backup_to", "foreign_tables", "import_table", "open_foreign")
+
+_PAGES = 2_000
+_MAGIC = b"SQLite format 3\0"
+
+
+def backup_to(tx: Transaction, target: Path, *, internal: bool = False) -> int:
+    """Copy the actor's file to `target` and return its size in bytes. Without `internal`, only what the user made."""
+    with closing(sqlite3.connect(target)) as copy:
+        tx.connection.backup(copy, pages=_PAGES)
+        copy.execute("PRAGMA journal_mode=DELETE")
+        if not internal:
+            copy.execute("PRAGMA foreign_keys=OFF")
+            names = copy.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '\\_duralite\\_%' ESCAPE '\\'"
+            ).fetchall()
+            for (name,) in names:
+                copy.execute(f"DROP TABLE {quote(name)}")
+            copy.commit()
+            copy.execute("VACUUM")
+    return target.stat().st_size
+
+
+def open_foreign(path: Path) -> sqlite3.Connection:
+    """Open a file from outside, read only.
+
+    Raises:
+        InputError: it is not an SQLite file.
+        CorruptDatabase: it is, and SQLite finds it damaged.
+    """
+    with path.open("rb") as file:
+        if file.read(16) != _MAGIC:
+            raise InputError("The file is not an SQLite database.", hint="Send the file itself, not an SQL dump or an archive.")
+    raw = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        raw.execute("PRAGMA trusted_schema=OFF")
+        raw.execute("PRAGMA cell_size_check=ON")
+        raw.execute("PRAGMA query_only=ON")
+        (verdict,) = raw.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        raw.close()
+        raise CorruptDatabase(f"SQLite cannot read the file: {error}.", hint="Check it with PRAGMA integrity_check.") from None
+    if verdict != "ok":
+        raw.close()
+        raise CorruptDatabase(f"The file is damaged: {str(verdict)[:300]}.", hint="Repair it with `.recover` of the sqlite3 shell.")
+    return raw
+
+
+def foreign_tables(raw: sqlite3.Connection) -> list[tuple[str, str, list[str]]]:
+    """Return (name, CREATE statement, statements of its indexes) of the plain tables of a file from outside."""
+    rows = raw.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        " AND lower(name) NOT LIKE '\\_duralite\\_%' ESCAPE '\\' AND lower(name) NOT IN ('session_state', 'execution_logs')"
+        " AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY rowid"
+    ).fetchall()
+    found = []
+    for name, sql in rows:
+        indexes = raw.execute(
+            "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL", (name,)
+        ).fetchall()
+        found.append((str(name), str(sql), [str(i) for (i,) in indexes]))
+    return found
+
+
+def import_table(raw: sqlite3.Connection, name: str, slice_rows: int) -> Iterator[tuple[list[str], list[tuple[Any, ...]]]]:
+    """Yield slices of a table: its stored columns, and rows in their order."""
+    columns = [c for (c,) in raw.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,))]
+    listed = ", ".join(map(quote, columns))
+    cursor = raw.execute(f"SELECT {listed} FROM main.{quote(name)}")
+    while rows := cursor.fetchmany(slice_rows):
+        yield columns, rows

@@ -1,0 +1,495 @@
+"""A connection is one SQLite file and the one thread that may touch it. This file alone imports aiosqlite.
+
+Work arrives as units: functions of a `Transaction`, each atomic, run in order of arrival. Crossing to the
+thread costs more than most statements, so a unit crosses once, and the thread, once awake, takes every unit
+that waits. Short writes that wait together share one commit (one fsync): nobody has an answer before it, and
+if it fails each is run again by itself, so that only the guilty one fails.
+
+A statement ends by its deadline: a watchdog on the event loop answers the caller and interrupts SQLite, again
+and again until the thread comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from runtime.clock import Clock
+from runtime.errors import ActorClosed, Cancelled, DeadlineExceeded, DuraliteError
+from runtime.guard import Guard, internal
+from runtime.limits import Limits
+from runtime.storage.migrations import Migration, migrate
+from runtime.storage.profiles import Durability, pragmas
+from runtime.storage.transaction import Transaction
+from runtime.storage.watchdog import Watchdog
+from runtime.values import dumps
+
+__all__ = ("Connection", "Unit", "open_raw")
+
+R = TypeVar("R")
+
+_GROUP_SECONDS = 0.005
+"""Longest time a group of writes collects before it commits: nobody waits longer for a neighbour."""
+
+_BEGIN, _COMMIT, _ROLLBACK = internal("BEGIN IMMEDIATE"), internal("COMMIT"), internal("ROLLBACK")
+_SAVE, _UNDO, _KEEP = internal("SAVEPOINT unit"), internal("ROLLBACK TO unit"), internal("RELEASE unit")
+
+
+class Unit:
+    """One function on its way through the thread."""
+
+    __slots__ = ("answer", "cancelled", "deadline", "error", "fn", "future", "hooks", "method", "quick", "read_only", "wire")  # fmt: skip
+
+    def __init__(
+        self,
+        fn: Callable[[Transaction], Any],
+        future: asyncio.Future[Any],
+        *,
+        read_only: bool,
+        quick: bool,
+        wire: bool,
+        deadline: float,
+        method: str,
+    ) -> None:
+        self.fn = fn
+        self.future = future
+        self.read_only = read_only
+        self.quick = quick
+        self.wire = wire
+        self.deadline = deadline
+        self.method = method
+        self.cancelled = False
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.hooks: list[Callable[[], Awaitable[Any]]] | None = None
+
+
+class _Thread(aiosqlite.Connection):
+    """aiosqlite's thread, with whole functions sent to it in place of single statements."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, 64)
+        # A C call that cannot be interrupted must not keep the process alive after the drain deadline.
+        self._thread.daemon = True
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Run a function in the thread; it must deliver its results itself."""
+        self._tx.put_nowait((None, function))
+
+    async def call(self, function: Callable[[], R]) -> R:
+        """Run a function in the thread and return its result."""
+        return await self._execute(function)  # type: ignore[no-any-return]
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The sqlite3 connection; only the thread may use it, except for `interrupt()`."""
+        return self._conn
+
+
+def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) -> sqlite3.Connection:
+    """Open a file in the calling thread with the pragmas of a profile; a new one starts as `template`."""
+    if template is not None and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A deletion that a crash cut short may have left these; a WAL that fits no file must not be replayed.
+        for suffix in ("-wal", "-shm", "-journal"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        # Written beside and renamed, so that a crash in between leaves no half file under the name.
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(template)
+        fresh.rename(path)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=200, timeout=5)
+    try:
+        for pragma in pragmas(profile):
+            connection.execute(internal(pragma)).fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Connection:
+    """The one connection to an actor's file. Made on the event loop; all methods are called there."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        limits: Limits,
+        watchdog: Watchdog,
+        profile: Durability = Durability.NORMAL,
+        guard: Guard | None = None,
+        migrations: Sequence[Migration] = (),
+        template: bytes | None = None,
+        keep_log: bool = False,
+    ) -> None:
+        self.path = path
+        self.version = 0
+        self.pending = 0
+        self.on_delivered: Callable[[], None] | None = None
+        self._clock = clock
+        self._limits = limits
+        self._watchdog = watchdog
+        self._profile = profile
+        self._guard = guard
+        self._migrations = migrations
+        self._template = template
+        self._keep_log = keep_log
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Unit] = deque()
+        self._done: deque[Unit] = deque()
+        self._scheduled = False
+        self._waking = False
+        self._running: Unit | None = None
+        self._thread: _Thread | None = None
+        self._tx: Transaction | None = None
+        self._closing = False
+
+    async def open(self, prepare: Callable[[Transaction], Any] | None = None) -> None:
+        """Open the file, bring it to the newest shape, and run `prepare` as the first unit.
+
+        Raises:
+            DuraliteError: the file is damaged, too new, or `prepare` failed.
+        """
+        thread = _Thread(lambda: self._connect(prepare))
+        self._thread = await thread
+
+    def _connect(self, prepare: Callable[[Transaction], Any] | None) -> sqlite3.Connection:
+        raw = open_raw(self.path, self._profile, template=self._template)
+        try:
+            if self._guard is not None:
+                self._guard.install(raw)
+            migrate(raw, self._migrations)
+            self._tx = Transaction(raw, self._guard, self._limits, self._keep_log)
+            self._tx.now = self._clock.now()
+            if prepare is not None:
+                raw.execute(_BEGIN)
+                prepare(self._tx)
+                raw.execute(_COMMIT)
+        except BaseException as error:
+            raw.close()
+            if self._guard is not None and isinstance(error, sqlite3.Error):
+                raise self._guard.translate(error) from error
+            raise
+        return raw
+
+    # Sending work
+
+    def unit(
+        self,
+        fn: Callable[[Transaction], Any],
+        *,
+        deadline: float,
+        read_only: bool = False,
+        quick: bool = False,
+        wire: bool = False,
+        method: str = "",
+    ) -> Unit:
+        """Make a unit, not yet sent.
+
+        `deadline` is a moment of `time.monotonic()`. `quick` lets it share a commit with its neighbours.
+        `wire` has the answer encoded as JSON bytes in the thread.
+        """
+        future = self._loop.create_future()
+        return Unit(fn, future, read_only=read_only, quick=quick, wire=wire, deadline=deadline, method=method)
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit; its `future` gets the answer, or the error."""
+        if self._closing or self._thread is None:
+            unit.future.set_exception(ActorClosed("The actor is closing.", hint="Call again; it opens anew."))
+            return
+        self.pending += 1
+        self._queue.append(unit)
+        if self.pending == 1:
+            self._watchdog.watch(self)
+        if not self._scheduled:
+            self._scheduled = True
+            self._thread.post(self._drain)
+
+    async def run(
+        self,
+        fn: Callable[[Transaction], R],
+        *,
+        seconds: float | None = None,
+        read_only: bool = False,
+        quick: bool = False,
+        method: str = "",
+    ) -> R:
+        """Run one unit and return its answer. A cancelled wait interrupts the unit.
+
+        Raises:
+            DeadlineExceeded: it did not end within `seconds` (None: `statement_s`).
+        """
+        deadline = time.monotonic() + (self._limits.statement_s if seconds is None else seconds)
+        unit = self.unit(fn, deadline=deadline, read_only=read_only, quick=quick, method=method)
+        self.submit(unit)
+        try:
+            return await unit.future  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            self.cancel(unit)
+            raise
+
+    def cancel(self, unit: Unit) -> None:
+        """Give a unit up: it is not started, or interrupted and rolled back."""
+        unit.cancelled = True
+        if self._running is unit:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Ask SQLite to stop the statement that runs now."""
+        if self._thread is not None:
+            try:
+                self._thread.raw.interrupt()
+            except (ValueError, sqlite3.ProgrammingError):
+                pass  # closed in the meantime: nothing runs any more
+
+    def enforce(self, now: float) -> bool:
+        """Answer every unit whose deadline passed and interrupt the running one; return whether work is left."""
+        running = self._running
+        if running is not None and (running.cancelled or now >= running.deadline):
+            self._expire(running)
+            self.interrupt()
+        for unit in self._queue.copy():  # one C call: the thread may take units meanwhile
+            if now >= unit.deadline:
+                self._expire(unit)
+        return self.pending > 0
+
+    def _expire(self, unit: Unit) -> None:
+        if not unit.future.done():
+            unit.future.set_exception(_deadline_error())
+        unit.cancelled = True
+
+    async def close(self) -> None:
+        """Finish what waits, write the log, checkpoint, and close the file. Idempotent."""
+        if self._closing or self._thread is None:
+            self._closing = True
+            return
+        self._closing = True
+        thread, self._thread = self._thread, None
+        try:
+            await thread.call(self._last_words)
+        finally:
+            await thread.close()
+
+    def _last_words(self) -> None:
+        self._drain()
+        if self._tx is not None and self._tx.log is not None and self._tx.log.pending:
+            raw = self._tx.connection
+            raw.execute(_BEGIN)
+            try:
+                self._tx.flush_log()
+                raw.execute(_COMMIT)
+            except sqlite3.Error:
+                if raw.in_transaction:
+                    raw.execute(_ROLLBACK)
+
+    @property
+    def tx(self) -> Transaction:
+        """The transaction object, for its statistics."""
+        if self._tx is None:
+            raise ActorClosed("The file is not open.")
+        return self._tx
+
+    # In the thread
+
+    def _drain(self) -> None:
+        """Run every unit that waits."""
+        queue = self._queue
+        while True:
+            while queue:
+                try:
+                    unit = queue.popleft()
+                except IndexError:
+                    break
+                if unit.read_only or not queue:
+                    self._alone(unit)
+                else:
+                    self._group(unit)
+            self._scheduled = False
+            # A unit may have come between the last look and the line above, and seen the flag still up.
+            if not queue:
+                return
+            self._scheduled = True
+
+    def _group(self, first: Unit) -> None:
+        """Run a row of writes in one transaction with one commit; fall back to one by one on any accident."""
+        members = [first]
+        raw = self.tx.connection
+        started = time.monotonic()
+        sound = self._begin(first)
+        if sound:
+            sound = self._saved(first)
+            while sound and self._queue and time.monotonic() - started < _GROUP_SECONDS:
+                following = self._queue[0]
+                # A unit that may take long would make the finished ones wait for it.
+                if not following.quick:
+                    break
+                members.append(self._queue.popleft())
+                sound = self._saved(members[-1])
+            sound = sound and self._commit()
+        if sound:
+            for unit in members:
+                self._finish(unit)
+            return
+        if raw.in_transaction:
+            raw.execute(_ROLLBACK)
+        # Nothing was acknowledged, so each may run again, and the guilty one fails alone.
+        for unit in members:
+            unit.answer = unit.error = unit.hooks = None
+            self._alone(unit)
+
+    def _saved(self, unit: Unit) -> bool:
+        """Run a unit inside the open group; return False if that broke the transaction."""
+        raw = self.tx.connection
+        raw.execute(_SAVE)
+        self._call(unit)
+        if not raw.in_transaction:
+            return False
+        if unit.error is not None:
+            raw.execute(_UNDO)
+        raw.execute(_KEEP)
+        return True
+
+    def _alone(self, unit: Unit) -> None:
+        """Run a unit in a transaction of its own."""
+        raw = self.tx.connection
+        if unit.read_only:
+            self._call(unit)
+            if raw.in_transaction:  # a reader that left one open would hold the file
+                raw.execute(_ROLLBACK)
+        else:
+            for _ in range(3):
+                if self._begin(unit):
+                    self._call(unit)
+                    if unit.error is None:
+                        self._commit(unit)
+                    if raw.in_transaction:
+                        raw.execute(_ROLLBACK)
+                if not _spurious(unit):
+                    break
+                unit.error = unit.hooks = None
+        self._finish(unit)
+
+    def _begin(self, unit: Unit) -> bool:
+        try:
+            self.tx.connection.execute(_BEGIN)
+        except sqlite3.Error as error:
+            unit.error = self._translated(error)
+            return False
+        return True
+
+    def _commit(self, unit: Unit | None = None) -> bool:
+        try:
+            self.tx.connection.execute(_COMMIT)
+        except sqlite3.Error as error:
+            if unit is not None:
+                unit.error = self._translated(error)
+                unit.answer = None
+            return False
+        self.version += 1
+        return True
+
+    def _call(self, unit: Unit) -> None:
+        """Run the unit's function, with the answer or the error put on the unit."""
+        if unit.cancelled or unit.future.cancelled():
+            unit.error = Cancelled("The call was cancelled before it started.")
+            return
+        if time.monotonic() >= unit.deadline:
+            unit.error = _deadline_error()
+            return
+        tx = self.tx
+        tx.wire = unit.wire
+        tx.method = unit.method
+        tx.now = self._clock.now()
+        self._running = unit
+        try:
+            answer = unit.fn(tx)
+            unit.answer = dumps(answer) if unit.wire and type(answer) is not bytes else answer
+            if tx._after_commit:
+                unit.hooks, tx._after_commit = tx._after_commit, []
+        except DuraliteError as error:
+            unit.error = error
+        except sqlite3.Error as error:
+            unit.error = self._translated(error)
+        except Exception as error:  # the turn's boundary: whatever a method raises is its caller's to see
+            unit.error = error
+        finally:
+            self._running = None
+            if tx._after_commit:
+                tx._after_commit = []
+        if unit.error is not None and _was_interrupted(unit.error):
+            if unit.cancelled or time.monotonic() >= unit.deadline:
+                unit.error = _deadline_error() if time.monotonic() >= unit.deadline else Cancelled("The call was cancelled.")
+
+    def _translated(self, error: BaseException) -> BaseException:
+        return self._guard.translate(error) if self._guard is not None else error
+
+    def _finish(self, unit: Unit) -> None:
+        self._done.append(unit)
+        if not self._waking:
+            self._waking = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                pass  # the loop ended before its work did; nobody is left to tell
+
+    # On the loop again
+
+    def _deliver(self) -> None:
+        # Before the look at the queue: a unit finished from here on wakes the loop again.
+        self._waking = False
+        done = self._done
+        while done:
+            unit = done.popleft()
+            self.pending -= 1
+            if unit.hooks and unit.error is None:
+                self._after = asyncio.ensure_future(_run_hooks(unit))
+            else:
+                _answer(unit)
+        if self.pending == 0:
+            self._watchdog.unwatch(self)
+        if self.on_delivered is not None:
+            self.on_delivered()
+
+
+def _answer(unit: Unit) -> None:
+    future = unit.future
+    if not future.done():
+        if unit.error is not None:
+            future.set_exception(unit.error)
+        else:
+            future.set_result(unit.answer)
+
+
+async def _run_hooks(unit: Unit) -> None:
+    """Do what must follow the commit and come before the answer."""
+    try:
+        for hook in unit.hooks or ():
+            await hook()
+    except Exception as error:  # the unit is committed; its caller must learn that what follows failed
+        unit.error = error
+    _answer(unit)
+
+
+def _deadline_error() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The statement did not end by its deadline and was rolled back.",
+        hint="Add a WHERE or LIMIT, an index, or split the work into smaller statements.",
+        limit="statement_s",
+    )
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    return getattr(error, "sqlite_name", getattr(error, "sqlite_errorname", None)) == "SQLITE_INTERRUPT"
+
+
+def _spurious(unit: Unit) -> bool:
+    """Tell whether an interrupt that was meant for the unit before hit this one."""
+    return unit.error is not None and _was_interrupted(unit.error) and not unit.cancelled
