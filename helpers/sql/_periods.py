@@ -82,9 +82,9 @@ def temporal(
 ) -> Query:
     """Count rows for each hour, day, week, month, quarter or year of a date column.
 
-    With `measure`, a column's numbers are aggregated too: `sum` (where nothing is said), `mean`, `min`, `max`,
-    `count`. Gives: `period` (`2024-01-10 10:00`, `2024-01-10`, `2024-W02`, `2024-01`, `2024-Q1`, `2024`), `count`, and
-    `value` with a measure; in order of time, without the periods that have no rows.
+    With `measure`, a column's numbers are aggregated too: `sum` (where nothing is said), `mean`, `min`,
+    `max`, `count`. Gives: `period` (`2024-01-10 10:00`, `2024-01-10`, `2024-W02`, `2024-01`, `2024-Q1`,
+    `2024`), `count`, and `value` with a measure; in order of time, without the periods that have no rows.
 
     Example: db.query(sql.temporal("orders", "created_at", "month", measure="amount"))
     """

@@ -61,8 +61,8 @@ def top_n(
             Query("LIMIT ?", (number,)),
         )
     groups = name_list(by, "by")
-    (rank,) = (quote_identifier(name) for name in output_names(groups, ["_rank"]))
     shown = columns if columns is None else list(dict.fromkeys([*groups, *name_list(columns, "columns")]))
+    (rank,) = map(quote_identifier, output_names(groups if shown is None else shown, ["_rank"]))
     keys = ", ".join(map(source.column, groups))
     # The rank stands first: of two columns with one name, SQLite renames the later one.
     return compose(
