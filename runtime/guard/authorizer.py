@@ -57,18 +57,43 @@ _NEVER = frozenset({"load_extension", "fts3_tokenizer", "readfile", "writefile",
 _WRITES = frozenset({"INSERT", "UPDATE", "DELETE"})
 _SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema"})
 _CREATES = frozenset(
-    "CREATE_TABLE CREATE_VIEW CREATE_TEMP_TABLE CREATE_TEMP_VIEW DROP_TABLE DROP_VIEW DROP_TEMP_TABLE "
-    "DROP_TEMP_VIEW".split()
+    [
+        "CREATE_TABLE",
+        "CREATE_VIEW",
+        "CREATE_TEMP_TABLE",
+        "CREATE_TEMP_VIEW",
+        "DROP_TABLE",
+        "DROP_VIEW",
+        "DROP_TEMP_TABLE",
+        "DROP_TEMP_VIEW",
+    ]
 )
 # The second argument is the table that the index or trigger belongs to.
 _ON_TABLE = frozenset(
-    "CREATE_INDEX CREATE_TRIGGER CREATE_TEMP_INDEX CREATE_TEMP_TRIGGER DROP_INDEX DROP_TRIGGER "
-    "DROP_TEMP_INDEX DROP_TEMP_TRIGGER".split()
+    [
+        "CREATE_INDEX",
+        "CREATE_TRIGGER",
+        "CREATE_TEMP_INDEX",
+        "CREATE_TEMP_TRIGGER",
+        "DROP_INDEX",
+        "DROP_TRIGGER",
+        "DROP_TEMP_INDEX",
+        "DROP_TEMP_TRIGGER",
+    ]
 )
 # SQLite's own ALTER TABLE runs these; a stranger's text cannot call them by name.
 _ALTER_FUNCTIONS = frozenset(
-    "sqlite_rename_table sqlite_rename_column sqlite_rename_test sqlite_rename_quotefix sqlite_drop_column "
-    "sqlite_fail sqlite_add_constraint sqlite_drop_constraint sqlite_find_constraint".split()
+    [
+        "sqlite_rename_table",
+        "sqlite_rename_column",
+        "sqlite_rename_test",
+        "sqlite_rename_quotefix",
+        "sqlite_drop_column",
+        "sqlite_fail",
+        "sqlite_add_constraint",
+        "sqlite_drop_constraint",
+        "sqlite_find_constraint",
+    ]
 )
 # FTS5 and R-Tree ask these of their own connection.
 _MODULE_PRAGMAS = frozenset({"data_version", "page_size"})

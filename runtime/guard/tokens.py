@@ -12,7 +12,18 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
-__all__ = ("ILLEGAL", "NUMBER", "OP", "QUOTED", "STRING", "VARIABLE", "WORD", "Token", "string_value", "tokenize")
+__all__ = (
+    "ILLEGAL",
+    "NUMBER",
+    "OP",
+    "QUOTED",
+    "STRING",
+    "VARIABLE",
+    "WORD",
+    "Token",
+    "string_value",
+    "tokenize",
+)
 
 # The numbers are the groups of the pattern below; 1 is a blob literal, read as a string.
 STRING = 2
