@@ -8,6 +8,7 @@ sandbox, the stubs, the docs, `helpers.search`. What a spec does not say, user c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 __all__ = ("ROWS", "WHOLE", "HelperSpec", "ParamSpec")
@@ -25,7 +26,8 @@ class ParamSpec:
     """One parameter of a helper.
 
     `default` counts only where `required` is false; it is plain data (None, bool, number, text, list, dict).
-    `annotation` is Python type text, fit for a stub: `str`, `list[dict[str, Any]]`, `int | None`.
+    `annotation` is Python type text, fit for a stub: `str`, `list[dict[str, Any]]`, `int | None`. A
+    `keyword_only` parameter is given by name; those after it too.
     """
 
     name: str
@@ -33,6 +35,16 @@ class ParamSpec:
     default: Any = None
     annotation: str = "Any"
     doc: str = ""
+    keyword_only: bool = False
+
+    def text(self, *, annotated: bool = False) -> str:
+        """Return the parameter as a signature shows it: `limit=None`, `limit: int | None = None`."""
+        head = f"{self.name}: {self.annotation}" if annotated else self.name
+        if self.required:
+            return head
+        default = repr(self.default)
+        default = default if len(default) <= 60 else "..."
+        return f"{head} = {default}" if annotated else f"{head}={default}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +77,29 @@ class HelperSpec:
         """The last part of the path: `query`, `get_item`."""
         return self.path.rpartition(".")[2]
 
+    def arguments(self, *, annotated: bool = False) -> str:
+        """Return what stands between the parentheses of the signature.
+
+        A required parameter after an optional one is not Python; from there on all are shown as given by
+        name. A name that no Python call can write makes the whole list `**arguments`.
+        """
+        if any(not p.name.isidentifier() or iskeyword(p.name) for p in self.parameters):
+            return "**arguments: Any" if annotated else "**arguments"
+        parts: list[str] = []
+        optional = by_name = False
+        for parameter in self.parameters:
+            if not by_name and (parameter.keyword_only or (optional and parameter.required)):
+                by_name = True
+                parts.append("*")
+            optional = optional or not parameter.required
+            parts.append(parameter.text(annotated=annotated))
+        return ", ".join(parts)
+
+    def call(self) -> str:
+        """Return the call as a person would write it: `db.query(sql, params=[], limit=None)`."""
+        return f"{'await ' if self.awaitable else ''}{self.path}({self.arguments()})"
+
     @property
     def summary(self) -> str:
-        """The first line of the doc."""
-        return self.doc.strip().partition("\n")[0].strip()
+        """The first paragraph of the doc, on one line."""
+        return " ".join(self.doc.strip().split("\n\n")[0].split())
