@@ -1,0 +1,1 @@
+"""The built-in actor types, one folder each. A type is its migrations, its policy and its methods."""

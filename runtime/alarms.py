@@ -71,12 +71,17 @@ class Alarms:
             LimitExceeded: the actor holds `max_alarms` already.
         """
         if not name or name.startswith("_") or len(name) > 200:
-            raise InputError(f"{name!r:.60} cannot name an alarm.", hint="Use 1 to 200 characters that do not begin with _.")
+            raise InputError(
+                f"{name!r:.60} cannot name an alarm.",
+                hint="Use 1 to 200 characters that do not begin with _.",
+            )
         most = tx.limits.max_alarms
         row = tx.one("SELECT count(*) FROM main._duralite_alarms WHERE name <> ?", (name,))
         if row is not None and row[0] >= most:
             raise LimitExceeded(
-                f"The actor holds {most:,} alarms already.", hint="Delete alarms, or use fewer names.", limit="max_alarms"
+                f"The actor holds {most:,} alarms already.",
+                hint="Delete alarms, or use fewer names.",
+                limit="max_alarms",
             )
         tx.execute(
             "INSERT OR REPLACE INTO main._duralite_alarms (name, due, attempt, payload, set_for) VALUES (?, ?, 0, ?, ?)",
@@ -92,7 +97,9 @@ class Alarms:
     def all(self, tx: Transaction) -> list[dict[str, Any]]:
         """Return all alarms, dead ones too: name, due, attempt, error, dead."""
         rows = tx.all("SELECT name, due, attempt, error, dead FROM main._duralite_alarms ORDER BY due, name")
-        return [{"name": n, "due": due, "attempt": a, "error": e, "dead": bool(d)} for n, due, a, e, d in rows]
+        return [
+            {"name": n, "due": due, "attempt": a, "error": e, "dead": bool(d)} for n, due, a, e, d in rows
+        ]
 
     def delete(self, tx: Transaction, name: str) -> bool:
         """Delete an alarm and return whether there was one."""
@@ -264,13 +271,23 @@ class AlarmScheduler:
         if later is None and attempt:
             self.dead += 1
             self._host.events.publish(instance.id, "alarm_dead", {"name": name, "error": str(error)[:1000]})
-        _log.warning("alarm.failed", actor=instance.id, alarm=name, attempt=attempt, dead=later is None, error=repr(error))
+        _log.warning(
+            "alarm.failed",
+            actor=instance.id,
+            alarm=name,
+            attempt=attempt,
+            dead=later is None,
+            error=repr(error),
+        )
         await self.index(instance.id, instance.address, name, later)
 
 
 def _due_event(tx: Transaction, name: str) -> AlarmEvent | float | None:
     """Return the event of an alarm that is due now, its later moment, or None when there is none."""
-    row = tx.one("SELECT due, attempt, payload, set_for FROM main._duralite_alarms WHERE name = ? AND dead = 0", (name,))
+    row = tx.one(
+        "SELECT due, attempt, payload, set_for FROM main._duralite_alarms WHERE name = ? AND dead = 0",
+        (name,),
+    )
     if row is None:
         return None
     due, attempt, payload, set_for = row

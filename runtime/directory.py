@@ -128,7 +128,9 @@ class Directory:
         self._used[actor] = (now, 0, expires)
         self._flush_soon()
 
-    def note_used(self, actor: ActorId, size: int, expires: float | None, moment: float | None = None) -> None:
+    def note_used(
+        self, actor: ActorId, size: int, expires: float | None, moment: float | None = None
+    ) -> None:
         """Remember that an actor was used, its size, and when it expires (None: never)."""
         self._used[actor] = (self._clock.now() if moment is None else moment, size, expires)
         self._flush_soon()
@@ -233,10 +235,12 @@ class Directory:
 
         def write(tx: Transaction) -> None:
             tx.executemany(
-                "INSERT OR REPLACE INTO alarms VALUES (?, ?, ?)", [(actor, n, due) for n, due in rows if due is not None]
+                "INSERT OR REPLACE INTO alarms VALUES (?, ?, ?)",
+                [(actor, n, due) for n, due in rows if due is not None],
             )
             tx.executemany(
-                "DELETE FROM alarms WHERE actor = ? AND name = ?", [(actor, n) for n, due in rows if due is None]
+                "DELETE FROM alarms WHERE actor = ? AND name = ?",
+                [(actor, n) for n, due in rows if due is None],
             )
 
         await self.connection.run(write, quick=True)
@@ -244,7 +248,10 @@ class Directory:
     async def unindex_alarm(self, actor: ActorId, name: str, due: float) -> None:
         """Take an alarm that fired out of the index, unless it was set anew."""
         await self.connection.run(
-            lambda tx: tx.execute("DELETE FROM alarms WHERE actor = ? AND name = ? AND due <= ?", (actor, name, due)) and None,
+            lambda tx: (
+                tx.execute("DELETE FROM alarms WHERE actor = ? AND name = ? AND due <= ?", (actor, name, due))
+                and None
+            ),
             quick=True,
         )
 
@@ -277,7 +284,10 @@ class Directory:
                     "INSERT OR IGNORE INTO actors (id, type, owner, name, created, last_used) VALUES (?, ?, ?, ?, ?, ?)",
                     (file.id, a.type, a.owner, a.name, file.created, file.used),
                 )
-                tx.executemany("INSERT OR REPLACE INTO alarms VALUES (?, ?, ?)", [(file.id, n, d) for n, d in file.alarms])
+                tx.executemany(
+                    "INSERT OR REPLACE INTO alarms VALUES (?, ?, ?)",
+                    [(file.id, n, d) for n, d in file.alarms],
+                )
             tx.executemany("DELETE FROM actors WHERE id = ?", [(i,) for i in lost])
             tx.executemany("DELETE FROM alarms WHERE actor = ?", [(i,) for i in lost])
 

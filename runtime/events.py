@@ -80,7 +80,9 @@ class Events:
         boot, _, number = last_id.rpartition("-")
         oldest = channel.count - len(channel.ring)
         if boot != self._boot or not number.isdecimal() or not oldest <= int(number) <= channel.count:
-            return [Event(f"{self._boot}-{channel.count}", "reset", {"reason": "The id is not known any more."})]
+            return [
+                Event(f"{self._boot}-{channel.count}", "reset", {"reason": "The id is not known any more."})
+            ]
         return list(channel.ring)[int(number) - oldest :]
 
     def _channel(self, actor: ActorId) -> _Channel:

@@ -6,6 +6,7 @@ It holds what all actors share (clock, settings, directory, alarms, events) and 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from runtime.alarms import AlarmScheduler
 from runtime.clock import Clock, SystemClock
 from runtime.context import LOCAL_ACCOUNT, CallContext, current_context
 from runtime.directory import ActorRecord, Directory
-from runtime.errors import ActorNotFound, ActorOverloaded, MethodNotFound, Unavailable
+from runtime.errors import ActorNotFound, ActorOverloaded, Conflict, MethodNotFound, Unavailable
 from runtime.events import Events
 from runtime.guard import Guard
 from runtime.ids import ActorAddress, ActorId, actor_id, check_name
@@ -46,7 +47,9 @@ _log = structlog.get_logger("duralite.host")
 class Host:
     """The runtime of one process. Use it as `async with Host(settings) as host`."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, registry: Registry | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, registry: Registry | None = None
+    ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.registry = registry or Registry(settings.types)
@@ -76,7 +79,9 @@ class Host:
             await self.directory.reconcile([t.type_name for t in self.registry])
             loop = asyncio.get_running_loop()
             for actor_type in self.registry:
-                self._templates[actor_type.type_name] = await loop.run_in_executor(None, _template, actor_type)
+                self._templates[actor_type.type_name] = await loop.run_in_executor(
+                    None, _template, actor_type
+                )
                 await actor_type.start_type(self)
             self.alarms = AlarmScheduler(self)
             self._accepting = True
@@ -168,7 +173,9 @@ class Host:
         if instance is None or instance.closing:
             found = await self.acquire(address, create=create, deadline=context.deadline)
             if found is None:
-                raise ActorNotFound(f"There is no {address.type} with this name.", hint="Make it by calling a method on it.")
+                raise ActorNotFound(
+                    f"There is no {address.type} with this name.", hint="Make it by calling a method on it."
+                )
             instance = found
         handle = instance.call(spec, kwargs, context, wire=wire, wrap=wrap)
         try:
@@ -200,7 +207,9 @@ class Host:
         """
         while True:
             if not self._accepting:
-                raise Unavailable("The service is shutting down.", hint="Retry in a few seconds.", retry_after=2)
+                raise Unavailable(
+                    "The service is shutting down.", hint="Retry in a few seconds.", retry_after=2
+                )
             instance = self._live.get(address)
             if instance is not None and not instance.closing:
                 instance.held += held
@@ -261,7 +270,12 @@ class Host:
             nonlocal fresh
             fresh = tx.one("SELECT 1 FROM main._duralite_meta WHERE key = 'name'") is None
             if fresh:
-                facts = {"type": address.type, "owner": address.owner, "name": address.name, "created": tx.now}
+                facts = {
+                    "type": address.type,
+                    "owner": address.owner,
+                    "name": address.name,
+                    "created": tx.now,
+                }
                 tx.executemany("INSERT INTO main._duralite_meta VALUES (?, ?)", list(facts.items()))
             actor.on_open(tx)
 
@@ -281,7 +295,9 @@ class Host:
         most = self.settings.limits.max_open
         while True:
             places = len(self._live) + len(self._opening) - 1
-            of_type = sum(a.type == type_name for a in (*self._live, *self._opening)) - 1 if own is not None else 0
+            of_type = (
+                sum(a.type == type_name for a in (*self._live, *self._opening)) - 1 if own is not None else 0
+            )
             crowded = own is not None and of_type >= own
             if places < most and not crowded:
                 return
@@ -373,6 +389,26 @@ class Host:
             del self._deleting[address]
             done.set()
 
+    async def adopt(self, address: ActorAddress, file: Path) -> None:
+        """Make a new actor out of a ready file (without an identity of its own), which is moved into place.
+
+        Raises:
+            Conflict: the actor exists already.
+        """
+        path = self.path_of(address)
+        if address in self._live or address in self._opening or await _exists(path):
+            raise Conflict(
+                f"There is a {address.type} {address.name!r:.80} already.",
+                hint="Use another name, or delete it first.",
+            )
+        self._deleting[address] = done = asyncio.Event()
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, _move, file, path)
+        finally:
+            del self._deleting[address]
+            done.set()
+        await self.acquire(address)
+
     async def expire(self, actor: ActorId, address: ActorAddress) -> None:
         """Delete an actor whose TTL ran out; one that was used since gets a later moment."""
         record = await self.directory.get(actor)
@@ -409,7 +445,8 @@ class Host:
         record = await self.directory.get(self.id_of(check_address(address)))
         if record is None:
             raise ActorNotFound(
-                f"There is no {address.type} with this name.", hint=f"GET /v1/{address.type} lists those there are."
+                f"There is no {address.type} with this name.",
+                hint=f"GET /v1/{address.type} lists those there are.",
             )
         return record
 
@@ -453,6 +490,13 @@ def _unlink(path: Path) -> bool:
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     return found
+
+
+def _move(file: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in ("-wal", "-shm", "-journal"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    shutil.move(file, path)
 
 
 async def _exists(path: Path) -> bool:

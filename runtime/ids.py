@@ -39,9 +39,13 @@ def check_name(name: object) -> str:
         InputError: the name is not text, empty, too long, or not encodable.
     """
     if not isinstance(name, str):
-        raise InputError(f"An actor name is text, not {type(name).__name__}.", hint="Send the name as a string.")
+        raise InputError(
+            f"An actor name is text, not {type(name).__name__}.", hint="Send the name as a string."
+        )
     if not name:
-        raise InputError("The actor name is empty.", hint="Use any text of 1 to 1,024 bytes, such as a chat id.")
+        raise InputError(
+            "The actor name is empty.", hint="Use any text of 1 to 1,024 bytes, such as a chat id."
+        )
     if name.isascii() and len(name) <= MAX_NAME_BYTES:
         size = len(name)
     else:

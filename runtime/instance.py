@@ -38,7 +38,9 @@ class TurnCall:
 
     __slots__ = ("deadline", "future", "start", "task")
 
-    def __init__(self, start: Callable[[], Coroutine[Any, Any, Any]], future: asyncio.Future[Any], deadline: float) -> None:
+    def __init__(
+        self, start: Callable[[], Coroutine[Any, Any, Any]], future: asyncio.Future[Any], deadline: float
+    ) -> None:
         self.start = start
         self.future = future
         self.deadline = deadline
@@ -115,7 +117,11 @@ class Instance:
             )
         self.last_used = self.host.clock.now()
         self.used_since_note = True
-        deadline = context.deadline if context.deadline is not None else time.monotonic() + self.host.settings.limits.call_s
+        deadline = (
+            context.deadline
+            if context.deadline is not None
+            else time.monotonic() + self.host.settings.limits.call_s
+        )
         if spec.kind == "unit":
             return self._send(self._unit(spec, kwargs, deadline, wire, wrap))
         return self._start(spec, kwargs, context, deadline, wire)
@@ -137,7 +143,9 @@ class Instance:
             fn, deadline=deadline, read_only=read_only, quick=quick, wire=wire, method=spec.name
         )
 
-    def run_unit(self, fn: Callable[[Transaction], Any], *, read_only: bool = False, method: str = "") -> Unit:
+    def run_unit(
+        self, fn: Callable[[Transaction], Any], *, read_only: bool = False, method: str = ""
+    ) -> Unit:
         """Queue a unit of the runtime's own behind what waits, like any other call."""
         deadline = time.monotonic() + self.host.settings.limits.statement_s
         return self._send(self.connection.unit(fn, deadline=deadline, read_only=read_only, method=method))
@@ -168,7 +176,13 @@ class Instance:
             self._dispatch()
         return call
 
-    def run_turn(self, start: Callable[[], Coroutine[Any, Any, Any]], *, beside: bool = False, seconds: float | None = None) -> TurnCall:
+    def run_turn(
+        self,
+        start: Callable[[], Coroutine[Any, Any, Any]],
+        *,
+        beside: bool = False,
+        seconds: float | None = None,
+    ) -> TurnCall:
         """Queue a turn of the runtime's own (or one beside the turns), without a limit of time if `seconds` is None."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         call = TurnCall(start, future, float("inf") if seconds is None else time.monotonic() + seconds)
@@ -235,7 +249,14 @@ class Instance:
             async with asyncio.timeout(None if left == float("inf") else left):
                 answer = await call.start()
         except TimeoutError:
-            _fail(call, DeadlineExceeded("The call did not end by its deadline.", hint="Split the work, or run it as a job.", limit="call_s"))
+            _fail(
+                call,
+                DeadlineExceeded(
+                    "The call did not end by its deadline.",
+                    hint="Split the work, or run it as a job.",
+                    limit="call_s",
+                ),
+            )
         except asyncio.CancelledError:
             call.future.cancel()
         except Exception as error:  # the turn's boundary: whatever a method raises is its caller's to see
@@ -318,7 +339,10 @@ class Instance:
         try:
             if discard:
                 for waiting in self._queue:
-                    _fail(waiting, ActorClosed("The actor was deleted.", hint="A new call makes a new, empty one."))
+                    _fail(
+                        waiting,
+                        ActorClosed("The actor was deleted.", hint="A new call makes a new, empty one."),
+                    )
                 self._queue.clear()
             calls = [c.task for c in (*self._beside, self._turn) if c is not None and c.task is not None]
             if discard:

@@ -78,7 +78,11 @@ class JobProgress:
         self.record = record
 
     async def report(
-        self, done: int | None = None, total: int | None = None, phase: str | None = None, message: str | None = None
+        self,
+        done: int | None = None,
+        total: int | None = None,
+        phase: str | None = None,
+        message: str | None = None,
     ) -> None:
         """Say how far the job is; listeners hear at most four reports a second, and every change of phase."""
         before = self.record
@@ -128,7 +132,9 @@ class Jobs:
         progress = JobProgress(self, record)
         actor = self._instance.actor
         self._instance.host.events.publish(self._instance.id, "job", asdict(record))
-        call = self._instance.run_turn(lambda: self._work(progress, function(actor, progress, **arguments)), beside=True)
+        call = self._instance.run_turn(
+            lambda: self._work(progress, function(actor, progress, **arguments)), beside=True
+        )
         self._running[record.id] = call
 
     async def _work(self, progress: JobProgress, work: Awaitable[Any]) -> None:
@@ -143,7 +149,10 @@ class Jobs:
             state, error = "failed", caught.to_problem()
         except Exception as caught:  # the turn's boundary: a job never takes the actor down
             _log.exception("job.failed", job=progress.record.id, kind=progress.record.kind)
-            state, error = "failed", {"code": "internal_error", "detail": f"{type(caught).__name__}: {caught}"[:500]}
+            state, error = (
+                "failed",
+                {"code": "internal_error", "detail": f"{type(caught).__name__}: {caught}"[:500]},
+            )
         finally:
             self._running.pop(progress.record.id, None)
         ended = iso(self._instance.host.clock.now())
@@ -181,7 +190,9 @@ class Jobs:
         """
         found = await self.list(job_id=job_id)
         if not found:
-            raise NotFound(f"There is no job {job_id!r:.60}.", hint="List the jobs of this actor to see their ids.")
+            raise NotFound(
+                f"There is no job {job_id!r:.60}.", hint="List the jobs of this actor to see their ids."
+            )
         return found[0]
 
     async def list(self, limit: int = 100, job_id: str | None = None) -> list[Job]:
@@ -209,7 +220,9 @@ class Jobs:
     async def recover(self) -> None:
         """Continue, or mark failed, what a crash left running. Called when the actor opens."""
         rows = await self._instance.connection.run(
-            lambda tx: tx.all("SELECT id, kind, arguments, created FROM main._duralite_jobs WHERE state = 'running'"),
+            lambda tx: tx.all(
+                "SELECT id, kind, arguments, created FROM main._duralite_jobs WHERE state = 'running'"
+            ),
             read_only=True,
         )
         kinds = collect_jobs(type(self._instance.actor))
@@ -218,7 +231,11 @@ class Jobs:
             if kind in kinds and kinds[kind][1]:
                 self._begin(record, loads(arguments))
                 continue
-            error = {"code": "interrupted", "detail": "The service ended while the job ran.", "hint": "Start the job again."}
+            error = {
+                "code": "interrupted",
+                "detail": "The service ended while the job ran.",
+                "hint": "Start the job again.",
+            }
             await self.store(replace(record, state="failed", error=error))
 
 

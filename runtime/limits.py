@@ -26,25 +26,45 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Actors
-    max_open: int = _limit(100, "actors", "Open files and threads; the least recently used idle actor is closed first.", ge=1)
+    max_open: int = _limit(
+        100, "actors", "Open files and threads; the least recently used idle actor is closed first.", ge=1
+    )
     idle_s: float = _limit(60.0, "seconds", "An actor that nobody called for so long is closed.", ge=0.01)
-    mailbox: int = _limit(1_000, "calls", "Calls that may wait for one actor; more are refused with 503.", ge=1)
-    call_s: float = _limit(30.0, "seconds", "The deadline of a call, unless the caller asks for less.", ge=0.001)
-    concurrent_calls: int = _limit(16, "calls", "Runs, exports and the like that one actor serves side by side.", ge=1)
+    mailbox: int = _limit(
+        1_000, "calls", "Calls that may wait for one actor; more are refused with 503.", ge=1
+    )
+    call_s: float = _limit(
+        30.0, "seconds", "The deadline of a call, unless the caller asks for less.", ge=0.001
+    )
+    concurrent_calls: int = _limit(
+        16, "calls", "Runs, exports and the like that one actor serves side by side.", ge=1
+    )
     drain_s: float = _limit(10.0, "seconds", "How long SIGTERM waits for calls that run.", ge=0)
 
     # SQL
-    statement_s: float = _limit(30.0, "seconds", "The deadline of one statement (code-mode-database.md).", ge=0.001)
-    max_rows: int = _limit(10_000, "rows", "Rows of one result (code-mode-database.md); more are cut, and said so.", ge=1)
-    max_result_bytes: int = _limit(16 * MIB, "bytes", "JSON of one result; more is cut, and said so.", ge=1024)
+    statement_s: float = _limit(
+        30.0, "seconds", "The deadline of one statement (code-mode-database.md).", ge=0.001
+    )
+    max_rows: int = _limit(
+        10_000, "rows", "Rows of one result (code-mode-database.md); more are cut, and said so.", ge=1
+    )
+    max_result_bytes: int = _limit(
+        16 * MIB, "bytes", "JSON of one result; more is cut, and said so.", ge=1024
+    )
     max_sql_bytes: int = _limit(256_000, "bytes", "Text of one statement.", ge=100)
     max_params: int = _limit(32_766, "values", "Parameters of one statement (SQLite's own default).", ge=1)
     batch_chunk: int = _limit(500, "records", "Records of one INSERT slice (code-mode-database.md).", ge=1)
     max_batch_records: int = _limit(100_000, "records", "Records of one batch_insert.", ge=1)
     max_file_bytes: int = _limit(1 * GIB, "bytes", "Size of one actor's file.", ge=64 * KIB)
-    heap_bytes: int = _limit(1 * GIB, "bytes", "Memory that SQLite may use in the whole process.", ge=16 * MIB)
-    temp_bytes: int = _limit(2 * GIB, "bytes", "Temporary files that SQLite may write in the whole process.", ge=MIB)
-    slow_query_ms: float = _limit(100.0, "milliseconds", "Statements slower than this are in the slow-query log.")
+    heap_bytes: int = _limit(
+        1 * GIB, "bytes", "Memory that SQLite may use in the whole process.", ge=16 * MIB
+    )
+    temp_bytes: int = _limit(
+        2 * GIB, "bytes", "Temporary files that SQLite may write in the whole process.", ge=MIB
+    )
+    slow_query_ms: float = _limit(
+        100.0, "milliseconds", "Statements slower than this are in the slow-query log."
+    )
     log_rows: int = _limit(1_000, "rows", "Rows that an actor keeps in execution_logs.", ge=1)
 
     # State and records
@@ -52,14 +72,18 @@ class Limits(BaseModel):
     max_state_keys: int = _limit(10_000, "keys", "Saved state values of one session.", ge=1)
     max_alarms: int = _limit(20_000, "alarms", "Alarms that one actor may hold.", ge=1)
     max_jobs_kept: int = _limit(200, "jobs", "Ended jobs that an actor remembers.", ge=1)
-    events_kept: int = _limit(1_000, "events", "Events of one actor that a reconnecting reader can still get.", ge=1)
+    events_kept: int = _limit(
+        1_000, "events", "Events of one actor that a reconnecting reader can still get.", ge=1
+    )
     idempotency_s: float = _limit(86_400.0, "seconds", "How long an Idempotency-Key is remembered.", ge=1)
 
     # Sandbox
     run_wall_s: float = _limit(30.0, "seconds", "Wall time of one run of user code.", ge=0.05)
     run_cpu_s: float = _limit(10.0, "seconds", "CPU time of one run.", ge=0.05)
     run_memory_bytes: int = _limit(256 * MIB, "bytes", "Memory of one run.", ge=16 * MIB)
-    run_output_bytes: int = _limit(256 * KIB, "bytes", "Printed text of one run; more is cut, and said so.", ge=1024)
+    run_output_bytes: int = _limit(
+        256 * KIB, "bytes", "Printed text of one run; more is cut, and said so.", ge=1024
+    )
     run_result_bytes: int = _limit(1 * MIB, "bytes", "JSON of a run's value.", ge=1024)
     run_calls: int = _limit(10_000, "calls", "Helper calls of one run.", ge=1)
     run_code_bytes: int = _limit(256 * KIB, "bytes", "Text of a program.", ge=100)
@@ -67,11 +91,15 @@ class Limits(BaseModel):
     run_waiting: int = _limit(256, "runs", "Programs that may wait for a place.", ge=1)
 
     # HTTP
-    max_body_bytes: int = _limit(32 * MIB, "bytes", "Body of one request; a larger one is refused with 413.", ge=1024)
+    max_body_bytes: int = _limit(
+        32 * MIB, "bytes", "Body of one request; a larger one is refused with 413.", ge=1024
+    )
     max_json_depth: int = _limit(64, "levels", "Nesting of JSON in a request.", ge=4)
     max_upload_bytes: int = _limit(500 * MIB, "bytes", "An uploaded file (project-database.md).", ge=1024)
     max_connections: int = _limit(2_000, "connections", "Open HTTP connections.", ge=1)
     page_size: int = _limit(100, "items", "Items of one page of a list.", ge=1)
     max_page_size: int = _limit(1_000, "items", "The largest page that can be asked for.", ge=1)
     rate_per_s: float = _limit(0.0, "requests a second", "Requests of one key; 0 means no limit.")
-    rate_burst: int = _limit(200, "requests", "Requests that a key may send at once when a rate is set.", ge=1)
+    rate_burst: int = _limit(
+        200, "requests", "Requests that a key may send at once when a rate is set.", ge=1
+    )

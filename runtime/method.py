@@ -151,7 +151,9 @@ class MethodSpec:
             )
         data = dict(zip(names, args, strict=False))
         if twice := data.keys() & kwargs.keys():
-            raise InputError(f"{self.name}() got {sorted(twice)[0]!r} twice.", hint=f"Use {self.signature()}.")
+            raise InputError(
+                f"{self.name}() got {sorted(twice)[0]!r} twice.", hint=f"Use {self.signature()}."
+            )
         return self.bind({**data, **kwargs})
 
     def signature(self) -> str:

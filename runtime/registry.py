@@ -30,7 +30,9 @@ class Registry:
         """
         held = self._types.setdefault(actor_type.type_name, actor_type)
         if held is not actor_type:
-            raise ValueError(f"The actor type {actor_type.type_name!r} is registered twice: {held} and {actor_type}.")
+            raise ValueError(
+                f"The actor type {actor_type.type_name!r} is registered twice: {held} and {actor_type}."
+            )
 
     def get(self, name: str) -> type[Actor]:
         """Return a type.
@@ -41,7 +43,8 @@ class Registry:
         found = self._types.get(name)
         if found is None:
             raise TypeNotFound(
-                f"There is no actor type {name[:64]!r}.", hint="Known types: " + ", ".join(sorted(self._types)) + "."
+                f"There is no actor type {name[:64]!r}.",
+                hint="Known types: " + ", ".join(sorted(self._types)) + ".",
             )
         return found
 

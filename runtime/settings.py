@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from runtime.limits import Limits
 from runtime.registry import DEFAULT_TYPES
@@ -28,7 +33,9 @@ class Settings(BaseSettings):
     )
 
     data: Path = Field(Path(".duralite"), description="Folder of all files of the service.")
-    bind: str = Field("127.0.0.1", description="Address to listen on; a public one is refused while there are no keys.")
+    bind: str = Field(
+        "127.0.0.1", description="Address to listen on; a public one is refused while there are no keys."
+    )
     port: int = Field(8484, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     types: tuple[str, ...] = Field(DEFAULT_TYPES, description="Actor types as `module:class`.")
     durability: Literal["normal", "full"] = Field(
@@ -36,17 +43,27 @@ class Settings(BaseSettings):
         description="`normal`: a commit survives kill -9. `full`: it is on the disk before the answer (group commit).",
     )
     auth: Literal["auto", "required"] = Field(
-        "auto", description="`auto`: loopback without a key is the local owner. `required`: every request needs a key."
+        "auto",
+        description="`auto`: loopback without a key is the local owner. `required`: every request needs a key.",
     )
     engine: Literal["process", "monty"] = Field("process", description="What runs user code.")
-    session_ttl_s: float = Field(86_400.0, ge=1, description="A session that nobody used for so long is deleted.")
+    session_ttl_s: float = Field(
+        86_400.0, ge=1, description="A session that nobody used for so long is deleted."
+    )
     cors_origins: tuple[str, ...] = Field((), description="Web origins that may call; none by default.")
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="Host names that are answered; empty: those of the bind address (and localhost on loopback)."
+        (),
+        description="Host names that are answered; empty: those of the bind address (and localhost on loopback).",
     )
-    metrics: Literal["auto", "on", "off"] = Field("auto", description="`/metrics`; `auto` shows it on loopback binds only.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
-    log_format: Literal["auto", "console", "json"] = Field("auto", description="`auto`: console in a terminal, else JSON.")
+    metrics: Literal["auto", "on", "off"] = Field(
+        "auto", description="`/metrics`; `auto` shows it on loopback binds only."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="`auto`: console in a terminal, else JSON."
+    )
     limits: Limits = Field(default_factory=Limits, description="See the table of limits.")
 
     @classmethod

@@ -20,7 +20,18 @@ import orjson
 
 from runtime.errors import InputError
 
-__all__ = ("BYTES_TAG", "FLOAT_TAG", "Params", "SqlValue", "bind_record", "bind_params", "bind_value", "dumps", "from_json", "loads")
+__all__ = (
+    "BYTES_TAG",
+    "FLOAT_TAG",
+    "Params",
+    "SqlValue",
+    "bind_params",
+    "bind_record",
+    "bind_value",
+    "dumps",
+    "from_json",
+    "loads",
+)
 
 SqlValue = int | float | str | bytes | None
 Params = Sequence[Any] | Mapping[str, Any]
@@ -49,7 +60,7 @@ def bind_value(value: Any, where: str) -> SqlValue:
             hint="Send it as text: " + repr(str(value))[:60] + ".",
         )
     if kind is float:
-        if value != value:  # noqa: PLR0124 - NaN is the one value that differs from itself
+        if value != value:
             raise InputError(f"{where} is NaN, which SQLite would store as NULL.", hint="Send null instead.")
         return value  # type: ignore[no-any-return]
     if kind is bool:
@@ -89,7 +100,9 @@ def _tagged(value: dict[str, Any], where: str) -> SqlValue:
             try:
                 return base64.b64decode(text, validate=True)
             except (binascii.Error, ValueError):
-                raise InputError(f"{where} is not valid base64.", hint='Send bytes as {"$bytes": "<base64>"}.') from None
+                raise InputError(
+                    f"{where} is not valid base64.", hint='Send bytes as {"$bytes": "<base64>"}.'
+                ) from None
         if (text := value.get(FLOAT_TAG)) in ("Infinity", "-Infinity"):
             return math.inf if text == "Infinity" else -math.inf
     raise InputError(
@@ -126,7 +139,11 @@ def bind_record(record: Mapping[str, Any], columns: Sequence[str], row: int) -> 
     values = tuple(map(record.get, columns))
     for value in values:
         kind = type(value)
-        if kind is not str and value is not None and (kind is not int or not _INT64_MIN <= value <= _INT64_MAX):
+        if (
+            kind is not str
+            and value is not None
+            and (kind is not int or not _INT64_MIN <= value <= _INT64_MAX)
+        ):
             return tuple(
                 v if (t := type(v)) is str or v is None or (t is float and v == v)
                 else bind_value(v, f"Record {row}, column {c!r}")
@@ -163,7 +180,9 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise InputError(f"The body is not valid JSON: {error}.", hint="Send one JSON object, encoded as UTF-8.") from None
+        raise InputError(
+            f"The body is not valid JSON: {error}.", hint="Send one JSON object, encoded as UTF-8."
+        ) from None
 
 
 def from_json(value: Any) -> Any:

@@ -48,8 +48,16 @@ def open_foreign(path: Path) -> sqlite3.Connection:
     """
     with path.open("rb") as file:
         if file.read(16) != _MAGIC:
-            raise InputError("The file is not an SQLite database.", hint="Send the file itself, not an SQL dump or an archive.")
-    raw = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+            raise InputError(
+                "The file is not an SQLite database.",
+                hint="Send the file itself, not an SQL dump or an archive.",
+            )
+    raw = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro&immutable=1",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
     try:
         raw.execute("PRAGMA trusted_schema=OFF")
         raw.execute("PRAGMA cell_size_check=ON")
@@ -57,10 +65,15 @@ def open_foreign(path: Path) -> sqlite3.Connection:
         (verdict,) = raw.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         raw.close()
-        raise CorruptDatabase(f"SQLite cannot read the file: {error}.", hint="Check it with PRAGMA integrity_check.") from None
+        raise CorruptDatabase(
+            f"SQLite cannot read the file: {error}.", hint="Check it with PRAGMA integrity_check."
+        ) from None
     if verdict != "ok":
         raw.close()
-        raise CorruptDatabase(f"The file is damaged: {str(verdict)[:300]}.", hint="Repair it with `.recover` of the sqlite3 shell.")
+        raise CorruptDatabase(
+            f"The file is damaged: {str(verdict)[:300]}.",
+            hint="Repair it with `.recover` of the sqlite3 shell.",
+        )
     return raw
 
 
@@ -80,7 +93,9 @@ def foreign_tables(raw: sqlite3.Connection) -> list[tuple[str, str, list[str]]]:
     return found
 
 
-def import_table(raw: sqlite3.Connection, name: str, slice_rows: int) -> Iterator[tuple[list[str], list[tuple[Any, ...]]]]:
+def import_table(
+    raw: sqlite3.Connection, name: str, slice_rows: int
+) -> Iterator[tuple[list[str], list[tuple[Any, ...]]]]:
     """Yield slices of a table: its stored columns, and rows in their order."""
     columns = [c for (c,) in raw.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,))]
     listed = ", ".join(map(quote, columns))

@@ -104,7 +104,9 @@ def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) 
         fresh = path.with_suffix(".new")
         fresh.write_bytes(template)
         fresh.rename(path)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=200, timeout=5)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=200, timeout=5
+    )
     try:
         for pragma in pragmas(profile):
             connection.execute(internal(pragma)).fetchone()
@@ -426,7 +428,11 @@ class Connection:
                 tx._after_commit = []
         if unit.error is not None and _was_interrupted(unit.error):
             if unit.cancelled or time.monotonic() >= unit.deadline:
-                unit.error = _deadline_error() if time.monotonic() >= unit.deadline else Cancelled("The call was cancelled.")
+                unit.error = (
+                    _deadline_error()
+                    if time.monotonic() >= unit.deadline
+                    else Cancelled("The call was cancelled.")
+                )
 
     def _translated(self, error: BaseException) -> BaseException:
         return self._guard.translate(error) if self._guard is not None else error

@@ -70,7 +70,8 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
         if fresh:
             _script(connection, INTERNAL_SCHEMA)
             connection.execute(
-                internal("INSERT INTO main._duralite_meta VALUES ('internal_version', ?)"), (INTERNAL_VERSION,)
+                internal("INSERT INTO main._duralite_meta VALUES ('internal_version', ?)"),
+                (INTERNAL_VERSION,),
             )
         for step in migrations:
             if step.version > present:

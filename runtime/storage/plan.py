@@ -50,7 +50,11 @@ def explain(tx: Transaction, sql: str, params: Any = None) -> Plan:
     finally:
         tx.wire = wire
     steps = [PlanStep(row[0], row[1], row[3]) for row in rows]
-    scans = [d[1] for step in steps if (d := step.detail.split())[:1] == ["SCAN"] and "USING" not in d and len(d) > 1]
+    scans = [
+        d[1]
+        for step in steps
+        if (d := step.detail.split())[:1] == ["SCAN"] and "USING" not in d and len(d) > 1
+    ]
     return Plan(steps, scans, _advise(tx, sql, scans) if scans else [])
 
 
@@ -87,7 +91,10 @@ def _filtered_columns(tree: exp.Expression, alias: str, known: set[str], *, alon
     """Return the columns of a table that a scan is narrowed by: those with `=` or IN first, then ranges."""
     equal: list[str] = []
     ranged: list[str] = []
-    for kinds, found in (((exp.EQ, exp.In, exp.Is), equal), ((exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between), ranged)):
+    for kinds, found in (
+        ((exp.EQ, exp.In, exp.Is), equal),
+        ((exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between), ranged),
+    ):
         for comparison in tree.find_all(*kinds):
             for side in (comparison.this, comparison.args.get("expression")):
                 if not isinstance(side, exp.Column) or side.name.lower() not in known:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ import orjson
 
 from runtime.values import FLOAT_TAG, dumps
 
-__all__ = ("RowFormat", "Rows", "fetch")
+__all__ = ("RowFormat", "Rows", "fetch", "slice_rows")
 
 RowFormat = Literal["objects", "arrays"]
 
@@ -59,8 +58,8 @@ def fetch(
     """
     description = cursor.description
     columns = [d[0] for d in description] if description else []
-    shape: Callable[[Sequence[Any]], Any] = (lambda row: dict(zip(columns, row))) if row_format == "objects" else list  # noqa: B905
-    step = max(1, min(_SLICE_ROWS, _SLICE_BYTES // (max_cell * max(1, len(columns)))))
+    objects = row_format == "objects"
+    step = slice_rows(len(columns), max_cell)
     parts: list[bytes] = []
     out: list[Any] = []
     count = size = 0
@@ -72,7 +71,13 @@ def fetch(
         if count + len(slice_) > max_rows:
             slice_ = slice_[: max_rows - count]
             limit = row_limit_name
-        shaped = slice_ if row_format == "arrays" and wire else [shape(row) for row in slice_]
+        shaped: list[Any] = (
+            [dict(zip(columns, row)) for row in slice_]  # noqa: B905 - as long as each other, and on the hot path
+            if objects
+            else slice_
+            if wire
+            else [list(row) for row in slice_]
+        )
         text = _encode(shaped)
         if size + len(text) > max_bytes:
             shaped, text = _fit(shaped, max_bytes - size)
@@ -88,6 +93,11 @@ def fetch(
             break
     rows = orjson.Fragment(b"[" + b",".join(parts) + b"]") if wire else out
     return Rows(columns, rows, count, limit is not None, 0.0, limit)
+
+
+def slice_rows(columns: int, max_cell: int) -> int:
+    """Return how many rows may be fetched at once without knowing what is in them."""
+    return max(1, min(_SLICE_ROWS, _SLICE_BYTES // (max_cell * max(1, columns))))
 
 
 def _fit(rows: list[Any], room: int) -> tuple[list[Any], bytes]:

@@ -85,7 +85,11 @@ def describe_table(tx: Transaction, name: str) -> TableInfo:
     row = tx.one(f"{_VISIBLE} AND name = ? COLLATE NOCASE", (name,))
     if row is None:
         names = [r[0] for r in tx.all(f"{_VISIBLE} ORDER BY name LIMIT 20")]
-        hint = "Tables: " + ", ".join(names) + "." if names else "There are no tables yet; make one with create_table."
+        hint = (
+            "Tables: " + ", ".join(names) + "."
+            if names
+            else "There are no tables yet; make one with create_table."
+        )
         raise NotFound(f"There is no table {name!r:.80}.", hint=hint)
     return _table(tx, *row, True)
 
@@ -98,11 +102,14 @@ def _table(tx: Transaction, name: str, kind: str, sql: str | None, counts: bool)
     columns = [
         ColumnInfo(column, type_name, bool(not_null), default, key, hidden > 1)
         for column, type_name, not_null, default, key, hidden in tx.all(
-            'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1', (name,)
+            'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1',
+            (name,),
         )
     ]
     indexes = [
-        IndexInfo(index, bool(unique), [c for (c,) in tx.all("SELECT name FROM pragma_index_info(?)", (index,))])
+        IndexInfo(
+            index, bool(unique), [c for (c,) in tx.all("SELECT name FROM pragma_index_info(?)", (index,))]
+        )
         for index, unique in tx.all('SELECT name, "unique" FROM pragma_index_list(?) ORDER BY name', (name,))
     ]
     keys: dict[int, ForeignKey] = {}
@@ -114,7 +121,13 @@ def _table(tx: Transaction, name: str, kind: str, sql: str | None, counts: bool)
         found.references.append(target)
     shape: TableKind = "view" if kind == "view" else "virtual" if _is_virtual(sql) else "table"
     return TableInfo(
-        name, shape, _count(tx, name) if counts and shape != "view" else None, columns, indexes, list(keys.values()), sql
+        name,
+        shape,
+        _count(tx, name) if counts and shape != "view" else None,
+        columns,
+        indexes,
+        list(keys.values()),
+        sql,
     )
 
 

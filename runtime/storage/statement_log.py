@@ -52,7 +52,14 @@ class StatementLog:
         self, at: float, method: str, sql: str | None, duration_ms: float, rows: int | None, error: str | None
     ) -> None:
         """Remember one statement."""
-        entry = (at, method, sql if sql is None or len(sql) <= _TEXT else sql[:_TEXT] + "…", duration_ms, rows, error)
+        entry = (
+            at,
+            method,
+            sql if sql is None or len(sql) <= _TEXT else sql[:_TEXT] + "…",
+            duration_ms,
+            rows,
+            error,
+        )
         self.pending.append(entry)
         if duration_ms >= self.slow_ms:
             self.slow.append(entry)
@@ -66,10 +73,15 @@ class StatementLog:
             internal(
                 "INSERT INTO main.execution_logs (at, method, sql, duration_ms, rows, error) VALUES (?, ?, ?, ?, ?, ?)"
             ),
-            [(iso(at), method, sql, round(ms, 3), rows, error) for at, method, sql, ms, rows, error in entries],
+            [
+                (iso(at), method, sql, round(ms, 3), rows, error)
+                for at, method, sql, ms, rows, error in entries
+            ],
         )
         connection.execute(
-            internal("DELETE FROM main.execution_logs WHERE id <= (SELECT max(id) FROM main.execution_logs) - ?"),
+            internal(
+                "DELETE FROM main.execution_logs WHERE id <= (SELECT max(id) FROM main.execution_logs) - ?"
+            ),
             (self.keep,),
         )
         # Only after the statements worked: a failed flush keeps its entries for the next one.

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from runtime.errors import DuraliteError, GuardRefused, InputError, SqlError
 from runtime.guard import Guard, Verdict, internal
 from runtime.limits import Limits
-from runtime.storage.rows import RowFormat, Rows, fetch
+from runtime.storage.rows import RowFormat, Rows, fetch, slice_rows
 from runtime.storage.statement_log import StatementLog, StatementStats
 from runtime.values import bind_params, bind_record
 
@@ -49,7 +49,10 @@ def quote(name: object, what: str = "name") -> str:
         InputError: not text, empty, or with a NUL.
     """
     if not isinstance(name, str) or not name or "\0" in name:
-        raise InputError(f"The {what} {name!r:.80} is not an identifier.", hint=f"Use a text of 1 or more characters as {what}.")
+        raise InputError(
+            f"The {what} {name!r:.80} is not an identifier.",
+            hint=f"Use a text of 1 or more characters as {what}.",
+        )
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -58,7 +61,9 @@ class Transaction:
 
     __slots__ = ("_after_commit", "connection", "guard", "limits", "log", "method", "now", "stats", "wire")
 
-    def __init__(self, connection: sqlite3.Connection, guard: Guard | None, limits: Limits, keep_log: bool) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, guard: Guard | None, limits: Limits, keep_log: bool
+    ) -> None:
         self.connection = connection
         self.guard = guard
         self.limits = limits
@@ -111,15 +116,7 @@ class Transaction:
         started = time.perf_counter()
         rows: Rows | None = None
         try:
-            verdict = guard.check(sql)
-            if verdict.writes:
-                raise GuardRefused(
-                    f"query() only reads, and this is a {verdict.keyword} statement.",
-                    rule="query_reads_only",
-                    hint="Use exec() for statements that write; it returns RETURNING rows too.",
-                )
-            if self.log is not None and self.log.pending and "execution_logs" in verdict.sql.lower():
-                self._flush_now()
+            verdict = _reading(guard.check(sql))
             bound = bind_params(params)
             guard.enter()
             try:
@@ -169,7 +166,11 @@ class Transaction:
         return Executed(affected, inserted, ms, rows.rows, rows.columns, rows.truncated, rows.limit)
 
     def insert_many(
-        self, table: str, columns: Sequence[str], records: Sequence[Mapping[str, Any]], on_conflict: Conflict | None
+        self,
+        table: str,
+        columns: Sequence[str],
+        records: Sequence[Mapping[str, Any]],
+        on_conflict: Conflict | None,
     ) -> tuple[int, int]:
         """Insert records in slices of `batch_chunk` and return (rows inserted, slices).
 
@@ -184,7 +185,9 @@ class Transaction:
         names = ", ".join(quote(c, "column") for c in columns)
         sql = f"{_VERBS[on_conflict]} INTO {quote(table, 'table')} ({names}) VALUES ({', '.join('?' * len(columns))})"
         if on_conflict == "upsert":
-            sql += " ON CONFLICT DO UPDATE SET " + ", ".join(f"{quote(c)} = excluded.{quote(c)}" for c in columns)
+            sql += " ON CONFLICT DO UPDATE SET " + ", ".join(
+                f"{quote(c)} = excluded.{quote(c)}" for c in columns
+            )
         inserted = slices = 0
         try:
             verdict = guard.check(sql)
@@ -205,16 +208,68 @@ class Transaction:
         self._done(sql, started, inserted)
         return inserted, slices
 
+    def stream(
+        self,
+        sql: str,
+        write: Callable[[Sequence[str], Sequence[Sequence[Any]], bool], bytes],
+        params: Any = None,
+    ) -> Iterator[bytes]:
+        """Run one read statement and yield its rows as text, in slices, without a row limit.
+
+        Raises:
+            GuardRefused: the policy does not allow it, or it would write.
+            SqlError: SQLite refused it.
+        """
+        guard = self._guard()
+        started = time.perf_counter()
+        count = 0
+        try:
+            verdict = _reading(guard.check(sql))
+            bound = bind_params(params)
+            guard.enter()
+            try:
+                with closing(self.connection.execute(verdict.sql, bound)) as cursor:
+                    columns = [d[0] for d in cursor.description or ()]
+                    step = slice_rows(len(columns), guard.policy.limits.length)
+                    yield write(columns, (), True)
+                    while rows := cursor.fetchmany(step):
+                        count += len(rows)
+                        yield write(columns, rows, False)
+            finally:
+                guard.leave()
+        except Exception as error:
+            raise self._failed(sql, started, error) from None
+        self.stats.queries += 1
+        self.stats.rows_read += count
+        self._done(verdict.sql, started, count)
+
     def flush_log(self) -> None:
         """Write the statement log's pending entries into the file."""
         if self.log is not None:
             self.log.flush(self.connection)
 
+    def flush_now(self) -> None:
+        """Write the statement log's pending entries at once, in a transaction of their own if none is open."""
+        if self.log is None or not self.log.pending:
+            return
+        if self.connection.in_transaction:
+            self.flush_log()
+            return
+        self.connection.execute(internal("BEGIN IMMEDIATE"))
+        try:
+            self.flush_log()
+        except BaseException:
+            self.connection.execute(internal("ROLLBACK"))
+            raise
+        self.connection.execute(internal("COMMIT"))
+
     # Parts
 
     def _guard(self) -> Guard:
         if self.guard is None:
-            raise GuardRefused("This actor type runs no SQL of callers.", rule="no_policy", hint="Use its other methods.")
+            raise GuardRefused(
+                "This actor type runs no SQL of callers.", rule="no_policy", hint="Use its other methods."
+            )
         return self.guard
 
     def _fetch(self, cursor: sqlite3.Cursor, guard: Guard, limit: int | None, row_format: RowFormat) -> Rows:
@@ -250,18 +305,6 @@ class Transaction:
                 sqlite_name="SQLITE_ABORT_ROLLBACK",
             )
 
-    def _flush_now(self) -> None:
-        if self.connection.in_transaction:
-            self.flush_log()
-            return
-        self.connection.execute(internal("BEGIN IMMEDIATE"))
-        try:
-            self.flush_log()
-        except BaseException:
-            self.connection.execute(internal("ROLLBACK"))
-            raise
-        self.connection.execute(internal("COMMIT"))
-
     def _done(self, sql: str, started: float, rows: int) -> float:
         ms = (time.perf_counter() - started) * 1e3
         self.stats.busy_ms += ms
@@ -281,6 +324,16 @@ class Transaction:
             safe = None if text is None else text.encode("utf-8", "replace").decode()
             self.log.add(self.now, self.method, safe, ms, None, str(error)[:500])
         return error
+
+
+def _reading(verdict: Verdict) -> Verdict:
+    if verdict.writes:
+        raise GuardRefused(
+            f"query() only reads, and this is a {verdict.keyword} statement.",
+            rule="query_reads_only",
+            hint="Use exec() for statements that write; it returns RETURNING rows too.",
+        )
+    return verdict
 
 
 def _slices(items: Sequence[T], size: int) -> Iterator[list[T]]:

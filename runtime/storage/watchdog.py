@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import Protocol
 
-__all__ = ("TICK_S", "Watched", "Watchdog")
+__all__ = ("TICK_S", "Watchdog", "Watched")
 
 TICK_S = 0.02
 
