@@ -1,0 +1,332 @@
+"""The process engine: full CPython, a fresh process for each run, confined by the kernel, ended from outside.
+
+A zygote forks children ahead of need; each takes one job and is killed after it. Nothing is shared between
+runs but the zygote's untouched memory, so what one run breaks, it breaks for itself. The engine starts only
+when a witness has shown that the confinement bites; a new zygote is witnessed like the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runtime.errors import InputError, Unavailable
+
+from .. import codec
+from ..engine import CEILING, Capabilities, HelperSpec, Host, Job, Limits, Outcome, Witness
+from ._run import Run
+from ._witness import bear_witness
+from ._zygote import Child, Zygote, ZygoteOptions
+
+__all__ = ("ProcessEngine",)
+
+_RETRY_S = 1.0
+_SPEC_CACHE = 64
+
+
+class ProcessEngine:
+    """Runs programs in forked, sealed processes.
+
+    `libraries` maps a name in scope of user code to a package folder (standard library only). `modules` are
+    imported beyond the usual. At most `concurrency` runs go on at once (default: the cores), `max_waiting`
+    wait, each at most `queue_s`. `warm` children are kept ready. After `recycle_after` children a fresh
+    zygote takes over.
+    """
+
+    name = "process"
+
+    def __init__(
+        self,
+        *,
+        libraries: Mapping[str, Path] | None = None,
+        modules: tuple[str, ...] = (),
+        concurrency: int | None = None,
+        max_waiting: int = 256,
+        queue_s: float = 30.0,
+        warm: int = 2,
+        recycle_after: int = 2_000,
+        ceiling: Limits = CEILING,
+        namespaces: bool = True,
+        landlock: bool = True,
+        python: str | None = None,
+    ) -> None:
+        self._options = ZygoteOptions(
+            python=python or sys.executable,
+            libraries=dict(libraries or {}),
+            modules=modules,
+            namespaces=namespaces,
+            landlock=landlock,
+        )
+        self._concurrency = concurrency or os.cpu_count() or 1
+        self._max_waiting = max_waiting
+        self._queue_s = queue_s
+        self._warm = warm
+        self._recycle_after = recycle_after
+        self._ceiling = ceiling
+        self._zygote: Zygote | None = None
+        self._witness: Witness | None = None
+        self._idle: deque[Child] = deque()
+        self._coming = 0
+        self._slots = asyncio.Semaphore(self._concurrency)
+        self._waiting = 0
+        self._runs: set[Run] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._remaking: asyncio.Task[None] | None = None
+        self._closed = False
+        self._specs: dict[int, tuple[tuple[HelperSpec, ...], bytes]] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What programs can expect."""
+        witness, zygote = self._witness, self._zygote
+        layers = [name for name, bites in witness.layers.items() if bites] if witness else []
+        return Capabilities(
+            full_python=True,
+            python_version=zygote.report["python"] if zygote else "",
+            layers=tuple(layers),
+            modules=tuple(zygote.report["modules"]) if zygote else (),
+        )
+
+    @property
+    def witness(self) -> Witness | None:
+        """What was seen to hold when the present zygote started; None before `start`."""
+        return self._witness
+
+    async def start(self) -> Witness:
+        """Start the zygote and prove its children confined. Idempotent.
+
+        Raises:
+            Unavailable: not Linux, or a required layer does not bite; the message says which.
+        """
+        if sys.platform != "linux":
+            raise Unavailable(
+                f"The process engine needs Linux; this is {sys.platform}.",
+                hint="Choose the monty engine (install duralite[monty], set sandbox engine to monty).",
+                engine=self.name,
+            )
+        if self._zygote is None:
+            await self._remake()
+        assert self._witness is not None
+        return self._witness
+
+    async def run(self, job: Job, host: Host) -> Outcome:
+        """Run one program in a fresh process.
+
+        Raises:
+            Unavailable: not started, closed, or too many runs wait. Nothing was executed; a retry is safe.
+            InputError: the inputs or the code cannot be handed over.
+        """
+        if self._closed or self._zygote is None:
+            raise Unavailable("The sandbox is not running.", engine=self.name, retry_after=_RETRY_S)
+        limits = job.limits.clamp(self._ceiling)
+        payload = self._payload(job, limits)
+        await self._enter()
+        child: Child | None = None
+        try:
+            child = await self._take_child()
+            run = Run(child, _with_limits(job, limits), payload, host)
+            self._runs.add(run)
+            try:
+                return await run.outcome()
+            finally:
+                self._runs.discard(run)
+        finally:
+            self._background(self._leave(child))
+
+    async def aclose(self) -> None:
+        """End all runs (`cancelled`) and all processes. Idempotent."""
+        self._closed = True
+        for run in list(self._runs):
+            run.cancel("The sandbox is closing.")
+        if self._remaking is not None:
+            self._remaking.cancel()
+            await asyncio.wait([self._remaking])
+        zygote, self._zygote = self._zygote, None
+        self._drop_idle()
+        if zygote is not None:
+            await zygote.aclose()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # Slots
+
+    async def _enter(self) -> None:
+        if self._slots.locked() and self._waiting >= self._max_waiting:
+            raise Unavailable(
+                f"{self._waiting:,} runs wait for the sandbox already.",
+                hint="Try again in a moment.",
+                limit="sandbox.max_waiting",
+                retry_after=_RETRY_S,
+            )
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._queue_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                f"The run waited {self._queue_s:g} s for its turn in the sandbox.",
+                hint="Try again in a moment.",
+                limit="sandbox.queue_s",
+                retry_after=_RETRY_S,
+            ) from None
+        finally:
+            self._waiting -= 1
+
+    async def _leave(self, child: Child | None) -> None:
+        # The slot is free when the process is gone: what it held in memory counts until then.
+        if child is not None:
+            child.kill()
+            child.socket.close()
+            await asyncio.wait([child.exited], timeout=5.0)
+        self._slots.release()
+        self._refill()
+
+    # Children
+
+    async def _take_child(self) -> Child:
+        while True:
+            while self._idle:
+                child = self._idle.popleft()
+                if not child.exited.done():
+                    return child
+            if self._remaking is not None:
+                await asyncio.shield(self._remaking)
+            zygote = self._zygote
+            if zygote is None or self._closed:
+                raise Unavailable("The sandbox is not running.", engine=self.name, retry_after=_RETRY_S)
+            asked = zygote.ask()
+            try:
+                return await asked
+            except Unavailable:
+                if self._remaking is None:
+                    raise
+
+    def _refill(self) -> None:
+        zygote = self._zygote
+        if zygote is None or zygote.dead or self._closed:
+            return
+        if zygote.spawned >= self._recycle_after and self._remaking is None:
+            self._remaking = self._background(self._remake())
+            return
+        while len(self._idle) + self._coming < self._warm:
+            self._coming += 1
+            zygote.ask().add_done_callback(self._arrived)
+
+    def _arrived(self, asked: asyncio.Future[Child]) -> None:
+        self._coming -= 1
+        if asked.cancelled() or asked.exception() is not None:
+            return
+        child = asked.result()
+        if self._closed or child.zygote is not self._zygote:
+            child.kill()
+            child.socket.close()
+        else:
+            self._idle.append(child)
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            child = self._idle.popleft()
+            child.kill()
+            child.socket.close()
+
+    # Zygotes
+
+    async def _remake(self) -> None:
+        """Put a fresh, witnessed zygote in the place of the present one."""
+        try:
+            fresh = await Zygote.start(self._options, self._on_death)
+            try:
+                witness = await bear_witness(fresh)
+            except BaseException:
+                await fresh.aclose()
+                raise
+            old, self._zygote, self._witness = self._zygote, fresh, witness
+            self._drop_idle()
+            if old is not None and not old.dead:
+                old.retire()
+        finally:
+            self._remaking = None
+        self._refill()
+
+    def _on_death(self, zygote: Zygote) -> None:
+        if zygote is self._zygote and not self._closed and self._remaking is None:
+            self._drop_idle()
+            self._remaking = self._background(self._remake_until_it_works())
+
+    async def _remake_until_it_works(self) -> None:
+        delay = 0.05
+        while not self._closed:
+            try:
+                await self._remake()
+            except (Unavailable, OSError):
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 30.0)
+            else:
+                return
+
+    def _background(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Payload
+
+    def _payload(self, job: Job, limits: Limits) -> bytes:
+        try:
+            inputs = codec.encode(dict(job.inputs), limits.depth)
+            head = orjson.dumps(
+                {
+                    "code": job.code,
+                    "filename": job.filename,
+                    "limits": asdict(limits),
+                    "seed": job.seed.hex() if job.seed is not None else None,
+                    "now": job.now,
+                }
+            )
+        except (codec.CodecError, orjson.JSONEncodeError) as error:
+            raise InputError(
+                f"The code or its inputs cannot be handed to the sandbox: {error}",
+                hint="Inputs are plain data: None, bool, numbers, text, bytes, dates, lists, dicts.",
+            ) from None
+        payload = b'{"helpers":' + self._encoded_specs(job.helpers) + b',"inputs":' + inputs + b"," + head[1:]
+        if len(payload) > limits.frame_bytes:
+            raise InputError(
+                f"The code and its inputs take {len(payload):,} bytes, more than the limit of "
+                f"{limits.frame_bytes:,}.",
+                hint="Put large data into a table first, and query it from the code.",
+                limit="frame_bytes",
+            )
+        return payload
+
+    def _encoded_specs(self, specs: tuple[HelperSpec, ...]) -> bytes:
+        held = self._specs.get(id(specs))
+        if held is None or held[0] is not specs:
+            data = codec.encode(
+                [
+                    [
+                        spec.path,
+                        [[each.name, each.required, each.default] for each in spec.parameters],
+                        spec.result,
+                        spec.awaitable,
+                        spec.doc,
+                    ]
+                    for spec in specs
+                ]
+            )
+            if len(self._specs) >= _SPEC_CACHE:
+                self._specs.clear()
+            held = self._specs[id(specs)] = (specs, data)
+        return held[1]
+
+
+def _with_limits(job: Job, limits: Limits) -> Job:
+    return Job(job.code, job.helpers, job.inputs, limits, job.seed, job.now, job.filename)
