@@ -192,7 +192,7 @@ _CONSTRAINTS = (
     (
         r"UNIQUE constraint failed",
         "A row with this key exists already: use INSERT OR REPLACE, INSERT OR IGNORE, or ON CONFLICT (…) DO UPDATE.",
-    ),  # fmt: skip
+    ),
     (r"NOT NULL constraint failed: (\S+)", "Give {0} a value, or declare the column without NOT NULL."),
     (r"FOREIGN KEY constraint failed", "Insert the row that is referred to first, and delete it last."),
     (
@@ -209,17 +209,17 @@ _CONSTRAINTS = (
     (
         r"\d+ values for \d+ columns|has \d+ columns but \d+ values",
         "Name the columns: INSERT INTO t (a, b) VALUES (?, ?).",
-    ),  # fmt: skip
+    ),
     (r"misuse of aggregate", "Use HAVING for conditions on aggregates, or a sub-select."),
     (r"misuse of window function", "Put the window function into a sub-select, and filter outside."),
     (
         r"Incorrect number of bindings|did not supply a value for binding|bindings? supplied",
         "Give one value for every ?, or an object with every :name.",
-    ),  # fmt: skip
+    ),
     (
         r"type '(.+)' is not supported|Error binding parameter",
         "Values are text, numbers, booleans, null and bytes; encode others as JSON text.",
-    ),  # fmt: skip
+    ),
     (r"no such function: (.+)", "SQLite has no function {0}."),
     (r"incomplete input", "The statement ends too early: a parenthesis, a quote or a clause is open."),
 )

@@ -144,10 +144,10 @@ def _judge_read(policy: Policy, scene: Scene, access: Access) -> str | None:
 
 
 def _judge_lists(policy: Policy, scene: Scene, table: str, column: str) -> str | None:
-    if policy.tables_allow is not None and table not in policy.tables_allow:
-        # SQLite reads its own schema table while it changes the schema.
-        if not (table in _SCHEMA_TABLES and scene.schema):
-            return "object.table_list"
+    # SQLite reads its own schema table while it changes the schema.
+    own = table in _SCHEMA_TABLES and scene.schema
+    if policy.tables_allow is not None and table not in policy.tables_allow and not own:
+        return "object.table_list"
     if policy.tables_block is not None and table in policy.tables_block:
         return "object.table_list"
     blocked = policy.columns_block
@@ -182,10 +182,8 @@ def _judge_pragma(policy: Policy, scene: Scene, access: Access) -> str | None:
     if name not in policy.pragmas:
         return "object.pragma_function"
     table = argument.removeprefix("sqlite_autoindex_")
-    if is_reserved(policy, table) or argument in scene.internal_indexes:
-        if table not in policy.readable_internal:
-            return "object.reserved"
-    return None
+    closed = is_reserved(policy, table) or argument in scene.internal_indexes
+    return "object.reserved" if closed and table not in policy.readable_internal else None
 
 
 def _judge_schema(policy: Policy, scene: Scene, access: Access) -> str | None:

@@ -10,19 +10,19 @@ _BY_MESSAGE = (
     (
         r"no such table: (main\.)?information_schema\b|unknown database information_schema|no such table: pg_|no such table: SHOW",
         "Tables are listed by SELECT name FROM sqlite_master WHERE type = 'table'; columns by SELECT * FROM pragma_table_info('t').",
-    ),  # fmt: skip
+    ),
     (
         r"no such function: (NOW|GETDATE|SYSDATE|CURDATE|CURTIME)\b",
         "Use datetime('now'), date('now') or CURRENT_TIMESTAMP.",
-    ),  # fmt: skip
+    ),
     (
         r"no such function: (DATE_TRUNC|DATE_FORMAT|TO_CHAR|EXTRACT|DATEPART|YEAR|MONTH|DAY|HOUR)\b",
         "Use strftime('%Y-%m', column) and its like: %Y year, %m month, %d day, %H hour.",
-    ),  # fmt: skip
+    ),
     (
         r"no such function: (DATEDIFF|DATE_DIFF|AGE)\b",
         "Use julianday(a) - julianday(b) for days, unixepoch(a) - unixepoch(b) for seconds.",
-    ),  # fmt: skip
+    ),
     (r"no such function: (DATE_ADD|DATE_SUB|DATEADD)\b", "Use date(column, '+1 day')."),
     (r"no such function: (CONCAT|CONCAT_WS)\b", "Use the || operator."),
     (
@@ -33,18 +33,18 @@ _BY_MESSAGE = (
     (
         r"no such function: (LEFT|RIGHT|MID|SUBSTRING_INDEX)\b",
         "Use substr(x, start, length); substr(x, -n) for the end.",
-    ),  # fmt: skip
+    ),
     (r"no such function: (POSITION|STRPOS|LOCATE|CHARINDEX)\b", "Use instr(x, part)."),
     (r"no such function: (LEN|CHAR_LENGTH)\b", "Use length(x)."),
     (r"no such function: (GREATEST|LEAST)\b", "Use max(a, b) or min(a, b) with several arguments."),
     (
         r"no such function: (STDDEV|STDDEV_SAMP|STDDEV_POP|STDEV|VARIANCE|VAR_POP|VAR_SAMP)\b",
         "Use sqrt(avg(x*x) - avg(x)*avg(x)) for the population's standard deviation.",
-    ),  # fmt: skip
+    ),
     (
         r"no such function: (MEDIAN|PERCENTILE|PERCENTILE_CONT|QUANTILE)\b",
         "Order the values and take one by OFFSET (SELECT count(*)/2 FROM t).",
-    ),  # fmt: skip
+    ),
     (
         r"no such function: (REGEXP|REGEXP_LIKE|REGEXP_REPLACE|REGEXP_MATCHES)\b",
         "Use LIKE or GLOB, or match in code.",
@@ -52,13 +52,13 @@ _BY_MESSAGE = (
     (
         r"no such function: (GENERATE_SERIES|UNNEST)\b|no such table: generate_series",
         "Use WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 10), or json_each.",
-    ),  # fmt: skip
+    ),
     (r"no such function: (RAND)\b", "Use random(); abs(random()) % n for 0 to n-1."),
     (r"no such function: (UUID|GEN_RANDOM_UUID|NEWID)\b", "Use lower(hex(randomblob(16)))."),
     (
         r"no such function: (JSON_VALUE|JSON_QUERY|JSONB_EXTRACT_PATH)\b",
         "Use json_extract(x, '$.path') or x ->> 'path'.",
-    ),  # fmt: skip
+    ),
     (r'near "AUTO_INCREMENT"|near "IDENTITY"', "Use INTEGER PRIMARY KEY, which numbers rows by itself."),
     (r'near "(ENGINE|CHARSET|COMMENT|UNSIGNED)"', "Leave MySQL's table options out."),
     (r'near "ILIKE"|near "RLIKE"|near "SIMILAR"', "Use LIKE, which ignores case for ASCII letters."),
@@ -68,13 +68,13 @@ _BY_MESSAGE = (
     (
         r'near "(MODIFY|CHANGE|ALTER|TYPE)"',
         "ALTER TABLE renames, adds or drops columns; for other changes make a new table and copy.",
-    ),  # fmt: skip
+    ),
     (r'near "(TRUNCATE)"', "Use DELETE FROM t."),
     (r'near "(DUPLICATE)"', "Use ON CONFLICT (key) DO UPDATE SET column = excluded.column."),
     (
         r'near "(QUALIFY|PIVOT|UNPIVOT|LATERAL|GROUPING|ROLLUP)"',
         "SQLite lacks this clause: use a sub-select, CASE or UNION ALL.",
-    ),  # fmt: skip
+    ),
     (r'near "(USING)"', "In DELETE use WHERE … IN (SELECT …); UPDATE knows FROM."),
 )
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), hint) for pattern, hint in _BY_MESSAGE)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from runtime.guard.tokens import OP, QUOTED, STRING, WORD, Token, string_value, tokenize
+from runtime.guard.tokens import OP, QUOTED, STRING, WORD, Token, name_of, tokenize
 
 __all__ = ("Outline", "expansion", "outline", "outline_of", "planning")
 
@@ -76,7 +76,7 @@ def outline(tokens: Sequence[Token]) -> Outline:
                 owners[-1].weight += planning(froms[-1])
                 froms[-1] = 0
         elif previous in _BEFORE_TABLE and kind in (WORD, QUOTED, STRING):
-            owners[-1].uses.append((string_value(tokens[at]) if kind == STRING else text, scopes[-1]))
+            owners[-1].uses.append((name_of(tokens[at]), scopes[-1]))
         previous = text
     root.weight += planning(froms[-1])
     return root
@@ -109,7 +109,7 @@ def _body_name(tokens: Sequence[Token], at: int) -> str | None:
             i -= 1
             if depth == 0:
                 break
-    return string_value(tokens[i]) if i >= 0 and tokens[i][0] in (WORD, QUOTED, STRING) else None
+    return name_of(tokens[i]) if i >= 0 and tokens[i][0] in (WORD, QUOTED, STRING) else None
 
 
 def expansion(root: Outline, views: Mapping[str, str], limit: int) -> int:

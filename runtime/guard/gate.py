@@ -17,7 +17,7 @@ from runtime.errors import InputError, LimitExceeded
 from runtime.guard.expansion import Outline, expansion, outline
 from runtime.guard.policy import Kind, Policy, Verdict
 from runtime.guard.rules import refusal
-from runtime.guard.tokens import OP, QUOTED, STRING, WORD, Token, string_value, tokenize
+from runtime.guard.tokens import OP, QUOTED, STRING, WORD, Token, name_of, tokenize
 
 __all__ = ("Gate", "Statement", "calls_of", "gate_for", "length_for", "risky_formats")
 
@@ -173,10 +173,10 @@ _NAMES_FOLLOW = frozenset({"into", "update", "from", "join", "table", ".", "on",
 
 def _names(tokens: Sequence[Token]) -> frozenset[str]:
     """Return every name in a text that may be one of a table, in lower case."""
-    names = {token[1] for token in tokens if token[0] in (WORD, QUOTED) and len(token[1]) <= 1_000}
+    names = {name_of(token) for token in tokens if token[0] in (WORD, QUOTED) and len(token[1]) <= 1_000}
     for at, token in enumerate(tokens):
         if token[0] == STRING and at and tokens[at - 1][1] in _NAMES_FOLLOW:
-            names.add(string_value(token))
+            names.add(name_of(token))
     return frozenset(names)
 
 
@@ -311,6 +311,8 @@ def calls_of(tokens: Sequence[Token]) -> tuple[int, int]:
             if text == "||":
                 linear += 1
         elif kind in (WORD, QUOTED):
+            if kind == QUOTED:
+                text = text[1:]
             if text in _QUADRATIC:
                 quadratic += _QUADRATIC[text]
             elif at < last and tokens[at + 1][1] == "(":
@@ -372,7 +374,7 @@ def check_expansion(root: Outline, views: Mapping[str, str], limit: int, name: s
 def risky_formats(tokens: Sequence[Token]) -> bool:
     """Return whether a printf or format call has a format that cannot be judged from the text."""
     for at, (kind, text, *_) in enumerate(tokens[:-1]):
-        if kind in (WORD, QUOTED) and text in ("printf", "format") and tokens[at + 1][1] == "(":
+        if kind in (WORD, QUOTED) and text.lstrip('"') in ("printf", "format") and tokens[at + 1][1] == "(":
             if at + 2 >= len(tokens):
                 return False
             kind, argument, *_ = tokens[at + 2]
@@ -394,7 +396,7 @@ def _check_trigram(tokens: Sequence[Token]) -> None:
         return
     for token in tokens:
         if token[0] in (STRING, QUOTED, WORD) and "trigram" in token[1].lower():
-            words = re.sub(r"[\"'\[\]`]", " ", string_value(token)).split()
+            words = re.sub(r"[\"'\[\]`]", " ", name_of(token)).split()
             for at, word in enumerate(words):
                 if word == "trigram" and (len(words) - at - 1) % 2:
                     raise refusal("engine.fts5_trigram")

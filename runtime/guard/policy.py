@@ -28,28 +28,30 @@ Kind = Literal["read", "write", "schema"]
 
 MIB = 1024 * 1024
 
-FUNCTIONS = frozenset(
-    # core
-    "-> ->> abs changes char coalesce concat concat_ws format glob hex if ifnull iif instr last_insert_rowid "
-    "length like likelihood likely lower ltrim max min nullif octet_length printf quote random randomblob "
-    "replace round rtrim sign soundex sqlite_version substr substring total_changes trim typeof unhex "
-    "unicode unistr unistr_quote unlikely upper zeroblob "
-    # date and time
-    "current_date current_time current_timestamp date datetime julianday strftime time timediff unixepoch "
-    # math
-    "acos acosh asin asinh atan atan2 atanh ceil ceiling cos cosh degrees exp floor ln log log10 log2 mod pi "
-    "pow power radians sin sinh sqrt tan tanh trunc "
-    # aggregates and windows
-    "avg count group_concat median percentile percentile_cont percentile_disc string_agg sum total "
-    "cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number "
-    # JSON
-    "json json_array json_array_insert json_array_length json_error_position json_extract json_group_array "
-    "json_group_object json_insert json_object json_patch json_pretty json_quote json_remove json_replace "
-    "json_set json_type json_valid jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_group_array "
-    "jsonb_group_object jsonb_insert jsonb_object jsonb_patch jsonb_remove jsonb_replace jsonb_set "
-    # full-text search
-    "bm25 highlight match snippet".split()
-)
+_CORE = """
+-> ->> abs changes char coalesce concat concat_ws format glob hex if ifnull iif instr last_insert_rowid length
+like likelihood likely lower ltrim max min nullif octet_length printf quote random randomblob replace round
+rtrim sign soundex sqlite_version substr substring total_changes trim typeof unhex unicode unistr unistr_quote
+unlikely upper zeroblob
+current_date current_time current_timestamp date datetime julianday strftime time timediff unixepoch
+"""
+_MATH = """
+acos acosh asin asinh atan atan2 atanh ceil ceiling cos cosh degrees exp floor ln log log10 log2 mod pi pow
+power radians sin sinh sqrt tan tanh trunc
+"""
+_AGGREGATES = """
+avg count group_concat median percentile percentile_cont percentile_disc string_agg sum total
+cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number
+"""
+_JSON = """
+json json_array json_array_insert json_array_length json_error_position json_extract json_group_array
+json_group_object json_insert json_object json_patch json_pretty json_quote json_remove json_replace json_set
+json_type json_valid jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_group_array jsonb_group_object
+jsonb_insert jsonb_object jsonb_patch jsonb_remove jsonb_replace jsonb_set
+"""
+_FULL_TEXT = "bm25 highlight match snippet"
+
+FUNCTIONS = frozenset(f"{_CORE} {_MATH} {_AGGREGATES} {_JSON} {_FULL_TEXT}".split())
 """Functions that a stranger's SQL may call: none of them reaches outside the file or the process."""
 
 _READS = frozenset({"SELECT", "WITH", "VALUES", "EXPLAIN"})

@@ -19,7 +19,7 @@ from runtime.guard.expansion import Outline, outline_of
 from runtime.guard.gate import calls_of, risky_formats
 from runtime.guard.policy import Policy, is_reserved
 from runtime.guard.rules import refusal
-from runtime.guard.tokens import QUOTED, WORD, tokenize
+from runtime.guard.tokens import QUOTED, WORD, name_of, tokenize
 
 __all__ = ("Schema", "read_schema", "reserved_objects", "verify")
 
@@ -120,7 +120,7 @@ class Schema:
 @lru_cache(maxsize=512)
 def _stored_of(sql: str) -> _Stored:
     tokens = tokenize(sql)
-    names = frozenset(token[1] for token in tokens if token[0] in (WORD, QUOTED))
+    names = frozenset(name_of(token) for token in tokens if token[0] in (WORD, QUOTED))
     return _Stored(calls_of(tokens), names, risky_formats(tokens))
 
 

@@ -21,7 +21,7 @@ __all__ = (
     "VARIABLE",
     "WORD",
     "Token",
-    "string_value",
+    "name_of",
     "tokenize",
 )
 
@@ -53,7 +53,7 @@ _PATTERN = re.compile(
 
 
 # A plain tuple, because a statement has many and the gate stands in front of every new one:
-# its kind, its text (for words and quoted names the name in lower case), its start and its end.
+# its kind, its text (words in lower case; quoted names too, with one " in front), its start and its end.
 Token: TypeAlias = tuple[int, str, int, int]
 
 
@@ -69,7 +69,8 @@ def tokenize(sql: str) -> list[Token]:
         if kind == WORD:
             text = text.lower()
         elif kind == QUOTED:
-            text = _unquote(text).lower()
+            # The mark keeps a name such as ";" or "from" apart from the operator and the keyword.
+            text = '"' + _unquote(text).lower()
         elif kind == 1:
             kind = STRING
         append((kind, text, match.start(), match.end()))
@@ -83,9 +84,11 @@ def _unquote(text: str) -> str:
     return text[1:-1].replace(quote * 2, quote)
 
 
-def string_value(token: Token) -> str:
-    """Return what a string literal, a word or a quoted name stands for, in lower case."""
+def name_of(token: Token) -> str:
+    """Return the name that a word, a quoted name or a string literal stands for, in lower case."""
     kind, text, *_ = token
+    if kind == QUOTED:
+        return text[1:]
     if kind == STRING and text[0] == "'":
         return _unquote(text).lower()
     return text.lower()
