@@ -26,9 +26,11 @@ Target = Literal["openai", "openai-chat", "anthropic", "mcp"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
 MAX_NAME = 64
+# What strict mode knows; anything else (a default, a length) would make the API refuse the tool.
 _STRICT_WORDS = frozenset(
-    "type properties items anyOf enum const description $ref $defs pattern format minimum maximum "
-    "exclusiveMinimum exclusiveMaximum multipleOf minItems maxItems".split()
+    {"type", "properties", "items", "anyOf", "enum", "const", "description", "$ref", "$defs"}
+    | {"pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+    | {"minItems", "maxItems"}
 )
 
 

@@ -34,9 +34,9 @@ MAX_PATTERN_BYTES = 500
 """Length of a LIKE pattern; the guard's limit (SQLITE_LIMIT_LIKE_PATTERN_LENGTH) is not below it."""
 
 _COMPARISONS = {"=": "=", "==": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_PATTERNS = {"contains": "%{}%", "starts_with": "{}%", "ends_with": "%{}"}
-_PLAIN = {"like": "LIKE", "not like": "NOT LIKE", "glob": "GLOB"}
-_OPERATORS = (*_COMPARISONS, *_PLAIN, *_PATTERNS, "in", "not in", "between", "is", "is not")
+_PATTERNS = {"contains": "%{}%", "startswith": "{}%", "endswith": "%{}"}
+_PLAIN = {"like": "LIKE", "notlike": "NOT LIKE", "glob": "GLOB"}
+_OPERATORS = "=, !=, <, <=, >, >=, in, not in, between, is, is not, like, not like, glob, contains, starts_with, ends_with"
 
 
 def where_clause(
@@ -83,11 +83,11 @@ def _condition(column: str, name: str, wanted: Any) -> Query:
 
 
 def _operation(column: str, name: str, operator: str, value: Any) -> Query:
-    sign = " ".join(operator.lower().replace("_", " ").split()) if isinstance(operator, str) else ""
-    sign = sign.replace("starts with", "starts_with").replace("ends with", "ends_with")
+    # Blanks, underscores and capitals make no difference: `starts_with`, `startsWith`, `NOT IN`.
+    sign = "".join(operator.lower().replace("_", " ").split()) if isinstance(operator, str) else ""
     place = f"The value for {name!r} {operator}"
-    if sign in ("=", "==", "is", "!=", "<>", "is not"):
-        return _equality(column, name, value, negated=sign in ("!=", "<>", "is not"))
+    if sign in ("=", "==", "is", "!=", "<>", "isnot"):
+        return _equality(column, name, value, negated=sign in ("!=", "<>", "isnot"))
     if sign in _COMPARISONS or sign in _PLAIN:
         text = _COMPARISONS.get(sign) or _PLAIN[sign]
         return Query(f"{column} {text} ?", (check_value(value, place),))
@@ -95,16 +95,14 @@ def _operation(column: str, name: str, operator: str, value: Any) -> Query:
         if not isinstance(value, str):
             raise TypeError(f"{place} is text, not {type(value).__name__}.")
         return Query(f"{column} LIKE ? ESCAPE '\\'", (like_pattern(value, _PATTERNS[sign]),))
-    if sign in ("in", "not in") and isinstance(value, (list, tuple, set, frozenset)):
-        return _membership(column, name, list(value), negated=sign == "not in")
+    if sign in ("in", "notin") and isinstance(value, (list, tuple, set, frozenset)):
+        return _membership(column, name, list(value), negated=sign == "notin")
     if sign == "between" and isinstance(value, (list, tuple)) and len(value) == 2:
         low, high = (check_value(bound, place) for bound in value)
         return Query(f"{column} BETWEEN ? AND ?", (low, high))
     if sign in ("in", "not in", "between"):
         raise TypeError(f"{place} is a list{' of two values' if sign == 'between' else ''}.")
-    raise ValueError(
-        f"{operator!r:.40} is no operator for {name!r}; the operators are {', '.join(_OPERATORS)}."
-    )
+    raise ValueError(f"{operator!r:.40} is no operator for {name!r}; the operators are {_OPERATORS}.")
 
 
 def _equality(column: str, name: str, value: Any, *, negated: bool) -> Query:
