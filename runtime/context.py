@@ -32,7 +32,11 @@ class CallContext:
         deadline = time.monotonic() + seconds
         if self.deadline is not None and self.deadline <= deadline:
             return self
-        return replace(self, deadline=deadline)
+        return CallContext(self.account, deadline, self.chain, self.request_id)
+
+    def until(self, deadline: float) -> CallContext:
+        """Return the context with this deadline (a moment of `time.monotonic()`)."""
+        return CallContext(self.account, deadline, self.chain, self.request_id)
 
     def entered(self, actor: str, label: str) -> CallContext:
         """Return the context for what a turn of `actor` calls."""

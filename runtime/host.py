@@ -67,6 +67,7 @@ class Host:
         self._templates: dict[str, bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._accepting = False
+        self._call_s = settings.limits.call_s
 
     # Life
 
@@ -168,16 +169,20 @@ class Host:
         Raises:
             DuraliteError: the method's own errors, or that the call could not be made.
         """
-        context = (context or current_context()).within(self.settings.limits.call_s)
+        if context is None:
+            context = current_context()
+        deadline = time.monotonic() + self._call_s
+        if context.deadline is not None and context.deadline < deadline:
+            deadline = context.deadline
         instance = self._live.get(address)
         if instance is None or instance.closing:
-            found = await self.acquire(address, create=create, deadline=context.deadline)
+            found = await self.acquire(address, create=create, deadline=deadline)
             if found is None:
                 raise ActorNotFound(
                     f"There is no {address.type} with this name.", hint="Make it by calling a method on it."
                 )
             instance = found
-        handle = instance.call(spec, kwargs, context, wire=wire, wrap=wrap)
+        handle = instance.call(spec, kwargs, context, deadline, wire=wire, wrap=wrap)
         try:
             return await handle.future
         except asyncio.CancelledError:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from runtime.errors import InputError
 
@@ -23,8 +22,7 @@ ActorId = NewType("ActorId", str)
 MAX_NAME_BYTES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ActorAddress:
+class ActorAddress(NamedTuple):
     """Where a call goes: the actor type, the account that owns the actor, and the actor's name."""
 
     type: str

@@ -92,11 +92,12 @@ class Instance:
         spec: MethodSpec,
         kwargs: Mapping[str, Any],
         context: CallContext,
+        deadline: float,
         *,
         wire: bool = False,
         wrap: Wrap | None = None,
     ) -> Handle:
-        """Start or queue a call; the handle's `future` gets the answer.
+        """Start or queue a call; the handle's `future` gets the answer by `deadline` (`time.monotonic()`).
 
         `wrap` stands around a unit inside its transaction (idempotency, conditional reads).
 
@@ -117,11 +118,6 @@ class Instance:
             )
         self.last_used = self.host.clock.now()
         self.used_since_note = True
-        deadline = (
-            context.deadline
-            if context.deadline is not None
-            else time.monotonic() + self.host.settings.limits.call_s
-        )
         if spec.kind == "unit":
             return self._send(self._unit(spec, kwargs, deadline, wire, wrap))
         return self._start(spec, kwargs, context, deadline, wire)
@@ -163,7 +159,7 @@ class Instance:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         async def run() -> Any:
-            inside = context.within(deadline - time.monotonic())
+            inside = context.until(deadline)
             use_context(inside if spec.kind == "concurrent" else inside.entered(self.id, self._label(spec)))
             answer = await spec.function(self.actor, **kwargs)
             return dumps(answer) if wire and not _is_wire(answer) else answer

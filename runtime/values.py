@@ -13,6 +13,8 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
+from operator import ne
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +28,7 @@ __all__ = (
     "Params",
     "SqlValue",
     "bind_params",
-    "bind_record",
+    "bind_records",
     "bind_value",
     "dumps",
     "from_json",
@@ -41,6 +43,8 @@ FLOAT_TAG = "$float"
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _PLAIN = frozenset({str, type(None), bytes})
+_EXACT = _PLAIN | {int, float}
+_CAN_FAIL = frozenset({int, float})
 
 
 def bind_value(value: Any, where: str) -> SqlValue:
@@ -134,22 +138,31 @@ def bind_params(params: Any) -> Sequence[SqlValue] | dict[str, SqlValue]:
     )
 
 
-def bind_record(record: Mapping[str, Any], columns: Sequence[str], row: int) -> tuple[SqlValue, ...]:
-    """Return one record in the order of `columns`; a missing key is NULL."""
-    values = tuple(map(record.get, columns))
-    for value in values:
-        kind = type(value)
-        if (
-            kind is not str
-            and value is not None
-            and (kind is not int or not _INT64_MIN <= value <= _INT64_MAX)
-        ):
-            return tuple(
-                v if (t := type(v)) is str or v is None or (t is float and v == v)
-                else bind_value(v, f"Record {row}, column {c!r}")
-                for c, v in zip(columns, values, strict=True)
-            )  # fmt: skip
-    return values
+def bind_records(
+    records: Sequence[Mapping[str, Any]], columns: Sequence[str], first: int
+) -> list[tuple[SqlValue, ...]]:
+    """Return records as rows in the order of `columns`; a missing key is NULL. `first` numbers them in errors.
+
+    Whole slices are looked at in C; only one that holds something unusual is looked at value by value.
+
+    Raises:
+        InputError: a value that cannot be bound, with its record and column.
+    """
+    rows = [tuple(map(record.get, columns)) for record in records]
+    kinds = set(map(type, chain.from_iterable(rows)))
+    if kinds <= _EXACT:
+        cells = list(chain.from_iterable(rows)) if kinds & _CAN_FAIL else []
+        # NaN is the one value that differs from itself; integers are too large only beyond these bounds.
+        sound = not any(map(ne, cells, cells))
+        if sound and int in kinds:
+            numbers = [cell for cell in cells if type(cell) is int]
+            sound = min(numbers) >= _INT64_MIN and max(numbers) <= _INT64_MAX
+        if sound:
+            return rows
+    return [
+        tuple(bind_value(v, f"Record {number}, column {c!r}") for c, v in zip(columns, row, strict=True))
+        for number, row in enumerate(rows, first)
+    ]
 
 
 def _default(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
@@ -188,25 +189,21 @@ class StatementMethods:
 
 def _columns(records: list[Any]) -> list[str]:
     """Return the union of the records' keys, in the order they first appear."""
-    columns: dict[str, None] = {}
-    known = -1
-    first: Any = None
-    for number, record in enumerate(records, 1):
-        if not isinstance(record, dict):
-            raise InputError(
-                f"Record {number} is {type(record).__name__}, and every record must be an object.",
-                hint='Send records as [{"column": value, …}, …].',
-            )
-        # Most batches have the same keys in every record; comparing key views runs in C.
-        if first is not None and len(record) == known and record.keys() == first:
-            continue
-        columns.update(dict.fromkeys(record))
-        first, known = record.keys(), len(record)
+    if set(map(type, records)) != {dict}:
+        number, odd = next((n, r) for n, r in enumerate(records, 1) if not isinstance(r, dict))
+        raise InputError(
+            f"Record {number} is {type(odd).__name__}, and every record must be an object.",
+            hint='Send records as [{"column": value, …}, …].',
+        )
+    first = records[0].keys()
+    # Most batches have the same keys in every record; comparing key views runs in C.
+    alike = all(map(first.__eq__, map(dict.keys, records)))
+    columns = list(first) if alike else list(dict.fromkeys(chain.from_iterable(records)))
     if not columns:
         raise InputError(
             "The records have no keys, so there is nothing to insert.", hint="Give each record its columns."
         )
-    return list(columns)
+    return columns
 
 
 def _column_list(schema: str | dict[str, str]) -> str:

@@ -20,7 +20,7 @@ from runtime.guard import Guard, Verdict, internal
 from runtime.limits import Limits
 from runtime.storage.rows import RowFormat, Rows, fetch, slice_rows
 from runtime.storage.statement_log import StatementLog, StatementStats
-from runtime.values import bind_params, bind_record
+from runtime.values import bind_params, bind_records
 
 __all__ = ("Executed", "Transaction", "quote")
 
@@ -193,7 +193,7 @@ class Transaction:
             verdict = guard.check(sql)
             for chunk in _slices(records, self.limits.batch_chunk):
                 first = slices * self.limits.batch_chunk + 1
-                bound = [bind_record(record, columns, first + i) for i, record in enumerate(chunk)]
+                bound = bind_records(chunk, columns, first)
                 guard.enter()
                 try:
                     inserted += max(0, self.connection.executemany(verdict.sql, bound).rowcount)
