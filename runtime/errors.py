@@ -15,6 +15,7 @@ __all__ = (
     "ActorDeadlock",
     "ActorNotFound",
     "ActorOverloaded",
+    "BadRequest",
     "Cancelled",
     "Conflict",
     "CorruptDatabase",
@@ -26,15 +27,19 @@ __all__ = (
     "InputError",
     "InternalError",
     "LimitExceeded",
+    "MethodNotAllowed",
     "MethodNotFound",
+    "Misdirected",
     "NotFound",
     "PayloadTooLarge",
     "RateLimited",
+    "RequestTimeout",
     "SqlError",
     "StorageFull",
     "TypeNotFound",
     "Unauthorized",
     "Unavailable",
+    "UnsupportedMediaType",
 )
 
 
@@ -84,6 +89,36 @@ class InputError(DuraliteError):
     """Raised when a request is malformed: a wrong type, a missing field, a value out of range."""
 
     code, status, title = "invalid_input", 422, "The request is not valid"
+
+
+class BadRequest(InputError):
+    """Raised when a request cannot even be read: not HTTP, not JSON, not UTF-8."""
+
+    code, status, title = "malformed_request", 400, "The request cannot be read"
+
+
+class MethodNotAllowed(DuraliteError):
+    """Raised when a path exists and not for this HTTP method; `allow` lists those it has."""
+
+    code, status, title = "method_not_allowed", 405, "Not with this HTTP method"
+
+
+class RequestTimeout(DuraliteError):
+    """Raised when a request did not arrive whole in time."""
+
+    code, status, title = "request_timeout", 408, "The request did not arrive in time"
+
+
+class UnsupportedMediaType(DuraliteError):
+    """Raised when a body comes in a format that the route does not read."""
+
+    code, status, title = "unsupported_media_type", 415, "The body has the wrong content type"
+
+
+class Misdirected(DuraliteError):
+    """Raised when the Host header names a host that this service does not answer for."""
+
+    code, status, title = "misdirected_request", 421, "Not this host"
 
 
 class NotFound(DuraliteError):
