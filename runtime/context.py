@@ -47,7 +47,7 @@ class CallContext:
         return None if self.deadline is None else self.deadline - time.monotonic()
 
 
-_current: ContextVar[CallContext] = ContextVar("duralite_call", default=CallContext())
+_current: ContextVar[CallContext] = ContextVar("duralite_call", default=CallContext())  # noqa: B039 - frozen
 
 current_context = _current.get
 use_context = _current.set

@@ -283,6 +283,7 @@ class Host:
                 }
                 tx.executemany("INSERT INTO main._duralite_meta VALUES (?, ?)", list(facts.items()))
             actor.on_open(tx)
+            instance.look_back(tx)
 
         await connection.open(prepare)
         self.opened += 1

@@ -78,6 +78,8 @@ class Instance:
         self.closed = asyncio.Event()
         self.alarms = Alarms(self)
         self.jobs = Jobs(self)
+        self._alarms_left: list[tuple[Any, ...]] = []
+        self._jobs_left = False
         self._boot = new_token(4)
         self._queue: deque[Handle] = deque()
         self._turn: TurnCall | None = None
@@ -278,12 +280,16 @@ class Instance:
 
     # State
 
+    def look_back(self, tx: Transaction) -> None:
+        """Find what a crash left: alarms that the directory may not know of, jobs that ran."""
+        self._alarms_left = tx.all("SELECT name, due FROM main._duralite_alarms WHERE dead = 0")
+        self._jobs_left = tx.one("SELECT 1 FROM main._duralite_jobs WHERE state = 'running'") is not None
+
     async def after_open(self) -> None:
-        """Take up what a crash left: jobs that ran, alarms that the directory may not know of."""
-        alarms, jobs = await self.connection.run(_left_over, read_only=True)
-        for name, due in alarms:
+        """Take up what `look_back` found."""
+        for name, due in self._alarms_left:
             await self.host.alarms.index(self.id, self.address, name, due)
-        if jobs:
+        if self._jobs_left:
             await self.jobs.recover()
 
     async def rest(self) -> None:
@@ -359,11 +365,6 @@ class Instance:
 def _fail(call: Handle, error: BaseException) -> None:
     if not call.future.done():
         call.future.set_exception(error)
-
-
-def _left_over(tx: Transaction) -> tuple[list[tuple[Any, ...]], bool]:
-    alarms = tx.all("SELECT name, due FROM main._duralite_alarms WHERE dead = 0")
-    return alarms, tx.one("SELECT 1 FROM main._duralite_jobs WHERE state = 'running'") is not None
 
 
 def _is_wire(answer: Any) -> bool:

@@ -12,6 +12,7 @@ and again until the thread comes back.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections import deque
@@ -96,14 +97,7 @@ class _Thread(aiosqlite.Connection):
 def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) -> sqlite3.Connection:
     """Open a file in the calling thread with the pragmas of a profile; a new one starts as `template`."""
     if template is not None and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A deletion that a crash cut short may have left these; a WAL that fits no file must not be replayed.
-        for suffix in ("-wal", "-shm", "-journal"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
-        # Written beside and renamed, so that a crash in between leaves no half file under the name.
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(template)
-        fresh.rename(path)
+        _place(path, template, durable=profile is Durability.FULL)
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=200, timeout=5
     )
@@ -114,6 +108,29 @@ def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) 
         connection.close()
         raise
     return connection
+
+
+def _place(path: Path, content: bytes, *, durable: bool) -> None:
+    """Make a file out of a template; `durable` has it, and its name, on the disk before this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A deletion that a crash cut short may have left these; a WAL that fits no file must not be replayed.
+    for suffix in ("-wal", "-shm", "-journal"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    # Written beside and renamed, so that a crash in between leaves no half file under the name.
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    fresh.rename(path)
+    if durable:
+        for folder in (path.parent, path.parent.parent):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 class Connection:
