@@ -9,6 +9,7 @@ text can equal a text of the runtime (see `internal`).
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable
@@ -95,6 +96,7 @@ _ALTER_FUNCTIONS = frozenset(
         "sqlite_find_constraint",
     ]
 )
+_AUTOINDEX = re.compile(r"sqlite_autoindex_(.+)_[0-9]+")
 # FTS5 and R-Tree ask these of their own connection.
 _MODULE_PRAGMAS = frozenset({"data_version", "page_size"})
 
@@ -181,7 +183,7 @@ def _judge_pragma(policy: Policy, scene: Scene, access: Access) -> str | None:
         return None
     if name not in policy.pragmas:
         return "object.pragma_function"
-    table = argument.removeprefix("sqlite_autoindex_")
+    table = _AUTOINDEX.sub(r"\1", argument)
     closed = is_reserved(policy, table) or argument in scene.internal_indexes
     return "object.reserved" if closed and table not in policy.readable_internal else None
 
@@ -209,7 +211,7 @@ def _judge_schema(policy: Policy, scene: Scene, access: Access) -> str | None:
 def _judge_object(policy: Policy, scene: Scene, name: str, table: str) -> str | None:
     if not scene.schema:
         return "action.write"
-    if is_reserved(policy, name) or is_reserved(policy, table.removeprefix("sqlite_autoindex_")):
+    if is_reserved(policy, name) or is_reserved(policy, table):
         return "object.reserved"
     if table in scene.shadows and table in scene.names:
         return "object.shadow"

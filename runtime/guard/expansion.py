@@ -36,53 +36,93 @@ class Outline:
     parents: list[int] = field(default_factory=list)
 
 
-def planning(tables: int) -> int:
-    """Return the weight of one FROM with this many tables."""
-    return 0 if tables < _CHEAP_JOIN else tables * tables // 4
+def planning(tables: int, terms: int) -> int:
+    """Return the weight of one SELECT that joins so many tables by so many terms."""
+    return 0 if tables < _CHEAP_JOIN else tables * min(terms, tables * tables) // 25
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What is open between two parentheses: the tables of the present SELECT, and the terms that tie them."""
+
+    number: int
+    owner: Outline
+    tables: int = 0
+    terms: int = 0
+    in_from: bool = False
+
+    def end_select(self) -> None:
+        self.owner.weight += planning(self.tables, self.terms)
+        self.tables = self.terms = 0
+        self.in_from = False
 
 
 def outline(tokens: Sequence[Token]) -> Outline:
     """Return the root node of a text: what stands outside all table expressions."""
     root = Outline("", 0, parents=[-1])
-    owners, scopes = [root], [0]
-    froms = [0]
+    stack = [_Scope(0, root)]
     previous = ""
-    for at, (kind, text, *_) in enumerate(tokens):
+    for at, token in enumerate(tokens):
+        kind, text, *_ = token
+        scope = stack[-1]
         if kind == OP:
             if text == "(":
-                body = _body_name(tokens, at)
-                owner = owners[-1]
-                if body is not None:
-                    owner = Outline(body, scopes[-1])
-                    twin = root.nodes.setdefault((owner.scope, body), owner)
-                    owner = twin
-                root.parents.append(scopes[-1])
-                owners.append(owner)
-                scopes.append(len(root.parents) - 1)
-                # `FROM (a, b)` goes on counting; a sub-select starts anew at its own FROM.
-                froms.append(1 if froms[-1] and previous in ("from", ",", "join", "(") else 0)
-            elif text == ")" and len(owners) > 1:
-                owners[-1].weight += planning(froms.pop())
-                owners.pop()
-                scopes.pop()
-            elif text == "," and froms[-1]:
-                froms[-1] += 1
+                stack.append(_open(root, scope, tokens, at, previous))
+            elif text == ")" and len(stack) > 1:
+                _close(stack)
+            elif text != ".":
+                scope.terms += 1
+                scope.tables += text == "," and scope.in_from
         elif kind == WORD and text in _CLAUSES:
-            if text == "from":
-                froms[-1] = 1
-            elif text == "join":
-                froms[-1] += 1
-            else:
-                owners[-1].weight += planning(froms[-1])
-                froms[-1] = 0
+            _clause(scope, text)
         elif previous in _BEFORE_TABLE and kind in (WORD, QUOTED, STRING):
-            owners[-1].uses.append((name_of(tokens[at]), scopes[-1]))
+            scope.owner.uses.append((name_of(token), scope.number))
         previous = text
-    root.weight += planning(froms[-1])
+    for scope in stack:
+        scope.end_select()
     return root
 
 
-_CLAUSES = frozenset({"from", "join", "where", "group", "order", "limit", "union", "except", "intersect", "select", "having", "set", "returning", "window"})  # fmt: skip
+def _open(root: Outline, scope: _Scope, tokens: Sequence[Token], at: int, previous: str) -> _Scope:
+    owner = scope.owner
+    body = _body_name(tokens, at)
+    if body is not None:
+        # Two bodies of one name in one scope are an error to SQLite; here they count together.
+        owner = root.nodes.setdefault((scope.number, body), Outline(body, scope.number))
+    root.parents.append(scope.number)
+    inner = _Scope(len(root.parents) - 1, owner)
+    # `FROM (a, b)` goes on counting; a sub-select starts anew at its own SELECT.
+    if scope.in_from and previous in ("from", ",", "join", "("):
+        inner.in_from, inner.tables = True, 1
+    return inner
+
+
+def _close(stack: list[_Scope]) -> None:
+    inner, outer = stack.pop(), stack[-1]
+    if inner.owner is outer.owner:
+        # Terms in parentheses tie the tables around them, unless they belong to a sub-select's own.
+        outer.terms += inner.terms
+        if inner.in_from and outer.in_from:
+            outer.tables += inner.tables - 1
+    inner.end_select()
+
+
+def _clause(scope: _Scope, word: str) -> None:
+    if word == "from":
+        scope.in_from, scope.tables = True, 1
+    elif word == "join":
+        scope.tables += 1
+    elif word == "natural":
+        scope.terms += 20  # one term for each common column, whose number the text does not tell
+    elif word in ("select", "union", "except", "intersect"):
+        scope.end_select()
+    else:
+        scope.in_from = False
+
+
+_CLAUSES = frozenset(
+    "from join natural where group order limit union except intersect select having set returning window".split()  # noqa: SIM905
+)
 
 
 @lru_cache(maxsize=256)

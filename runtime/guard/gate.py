@@ -59,7 +59,8 @@ _QUADRATIC = {
     "glob": 1,
     "json_patch": 64,
     "jsonb_patch": 64,
-    "snippet": 64,
+    "snippet": 80,
+    "highlight": 80,
 }
 _TRIM = frozenset({"trim", "ltrim", "rtrim"})
 _TRIM_QUADRATIC = 90
@@ -355,7 +356,8 @@ def length_for(length: int, calls: tuple[int, int], width: int) -> int:
     if quadratic:
         length = min(length, int((_CALL_BUDGET_S / (quadratic * _QUADRATIC_S)) ** 0.5))
     if linear:
-        length = min(length, int(_CALL_BUDGET_S / (linear * _LINEAR_S)))
+        # The results of constant calls are all kept until the statement ends.
+        length = min(length, int(_CALL_BUDGET_S / (linear * _LINEAR_S)), _ROW_BYTES // linear)
     if width:
         length = min(length, _ROW_BYTES // width)
     return max(_SHORTEST, length)

@@ -92,7 +92,6 @@ class SqlLimits:
     variables: int = 32_766
     trigger_depth: int = 16
     order_terms: int = 60
-    joins: int = 40
     expansion: int = 4_096
 
 
@@ -121,7 +120,7 @@ class Policy:
     max_rows: int = 10_000
     max_result_bytes: int = 16 * MIB
     max_file_bytes: int = 1024 * MIB
-    heap_bytes: int = 1024 * MIB
+    heap_bytes: int = 512 * MIB
     temp_bytes: int = 2048 * MIB
 
     @property

@@ -108,18 +108,12 @@ _TABLE = (
         "Order by at most 60 terms.",
     ),
     Rule(
-        "limit.joins",
-        "gate",
-        "The statement joins too many tables",
-        "the time to plan a join grows steeply with the number of tables, and planning cannot be interrupted",
-        "Join fewer tables at once; put part of the work into a table of its own first.",
-    ),
-    Rule(
         "limit.expansion",
         "gate",
-        "Common table expressions, views or sub-selects expand too far",
-        "each use of a name is compiled again, so names that use each other twice grow by doubling",
-        "Use WITH RECURSIVE, or store a step in a table and read it from there.",
+        "Common table expressions, views or joins take too long to plan",
+        "each use of a name is compiled again, so names that use each other twice grow by doubling, and the plan "
+        "of a join of dozens of tables takes seconds that nothing can interrupt",
+        "Use WITH RECURSIVE, join fewer tables at once, or store a step in a table and read it from there.",
     ),
     Rule(
         "engine.fts5_trigram",

@@ -62,6 +62,10 @@ _FOREIGN = tuple(
     )
     for schema in ("main", "temp")
 )
+_VIRTUAL = internal(
+    "SELECT name, sql FROM main.sqlite_master WHERE type = 'table' AND sql LIKE 'create virtual%' "
+    "UNION ALL SELECT name, sql FROM temp.sqlite_master WHERE type = 'table' AND sql LIKE 'create virtual%'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,15 @@ def read_schema(connection: sqlite3.Connection) -> Schema:
     )
 
 
+def _reserved_option(policy: Policy, sql: str) -> str | None:
+    """Return a reserved name that an option of a virtual table carries, such as FTS5's `content=`."""
+    tokens = tokenize(sql)
+    for at in range(len(tokens) - 1):
+        if tokens[at][1] == "=" and is_reserved(policy, value := name_of(tokens[at + 1])):
+            return value
+    return None
+
+
 def reserved_objects(connection: sqlite3.Connection, policy: Policy) -> frozenset[tuple[Any, ...]]:
     """Return everything in the schema that belongs to the runtime, or hangs on something that does."""
     prefix = policy.reserved_prefix
@@ -180,6 +193,9 @@ def verify(connection: sqlite3.Connection, policy: Policy, before: frozenset[tup
     changed = reserved_objects(connection, policy) ^ before
     if changed:
         raise refusal("object.reserved", min(str(row[2]) for row in changed))
+    for name, sql in connection.execute(_VIRTUAL):
+        if (content := _reserved_option(policy, sql)) is not None:
+            raise refusal("object.reserved", f"{name} takes its content from {content}")
     for query in _FOREIGN:
         for child, parent in connection.execute(query):
             if is_reserved(policy, parent) and not is_reserved(policy, child):

@@ -3,7 +3,7 @@
 Everything the guard reads from text stands on this file: if it saw a word where SQLite sees a comment, a
 blocked verb could hide. White space is space, tab, LF, FF, CR and the byte order mark; a vertical tab
 counts only after one of these. A block comment may run to the end of the text. There are four quoting
-styles; quotes are doubled, never escaped by a backslash. What SQLite would call illegal becomes an
+styles; quotes are doubled, never escaped by a backslash; an open one runs to the end. What SQLite would call illegal becomes an
 `ILLEGAL` token: SQLite refuses such a text itself.
 """
 
@@ -44,9 +44,9 @@ _PATTERN = re.compile(
     | ("[^"]*(?:""[^"]*)*" | `[^`]*(?:``[^`]*)*` | \[[^\]]*\])
     | ([A-Za-z_\x80-\ufefe\uff00-\U0010ffff][{_ID}]*)
     | ((?:0[xX][0-9a-fA-F]+ | (?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[{_ID}]*)
-    | (\?[0-9]* | [@:\#$](?:(?:[{_ID}]|::)+(?:\([^\s)]*\))?)?)
+    | (\?[0-9]* | [@:\#$](?:(?:[{_ID}]|::)+(?:\([^\s)]{{0,200}}\))?)?)
     | (->>?|\|\||<=|<>|<<|>=|>>|==|!=|[;(),.+\-*/%=<>&~|])
-    | ([\s\S])
+    | (['"`\[][\s\S]* | [\s\S])
     """,
     re.VERBOSE,
 )

@@ -119,7 +119,11 @@ async def attack(case: dict[str, Any], bench: Bench) -> str | None:
     # The corpus brings its own shape of the runtime's tables.
     drops = [f"DROP TABLE {t}" for t in ("session_state", "execution_logs") if any(t in s for s in setup)]
     bench.trusted([*drops, *setup])
-    before = {p.name for p in bench.folder.iterdir()} | {"case.sqlite-wal", "case.sqlite-shm", "case.sqlite-journal"}
+    before = {p.name for p in bench.folder.iterdir()} | {
+        "case.sqlite-wal",
+        "case.sqlite-shm",
+        "case.sqlite-journal",
+    }
     connection = await bench.open()
     if first := case.get("internal_first"):
         await bench.internal(first[0], decode(first[1]))
@@ -226,7 +230,9 @@ def _scratch() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-def run_all(corpus: str, cases: list[dict[str, Any]], report: Callable[[dict[str, Any]], None], width: int) -> None:
+def run_all(
+    corpus: str, cases: list[dict[str, Any]], report: Callable[[dict[str, Any]], None], width: int
+) -> None:
     """Run all cases, `width` at a time, and report each result."""
     waiting = list(reversed(cases))
     running: dict[int, tuple[int, dict[str, Any], float]] = {}
