@@ -41,7 +41,8 @@ class SystemClock:
 
     async def sleep_until(self, moment: float) -> None:
         """Return when the civil clock has reached `moment`."""
-        while (left := moment - time.time()) > 0:
+        # In naps, because somebody may set the machine's clock meanwhile.
+        while (left := moment - time.time()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(min(left, _LONGEST_NAP_S))
 
 

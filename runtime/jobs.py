@@ -241,4 +241,5 @@ class Jobs:
 
 def _record(row: tuple[Any, ...]) -> Job:
     result, error = (None if text is None else loads(text) for text in row[7:9])
-    return Job(*row[:7], result, error, iso(row[9]) or "", iso(row[10]))
+    job_id, kind, state, phase, done, total, message = row[:7]
+    return Job(job_id, kind, state, phase, done, total, message, result, error, iso(row[9]) or "", iso(row[10]))

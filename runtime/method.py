@@ -255,7 +255,8 @@ def spec_of(name: str, function: Callable[..., Any], declared: _Declaration) -> 
 
 
 def _adapter(name: str, fields: dict[str, Any]) -> TypeAdapter[Any]:
-    shape = TypedDict(name, fields)  # type: ignore[operator]
+    make: Any = TypedDict  # made from data, which type checkers do not follow
+    shape = make(name, fields)
     shape.__pydantic_config__ = ConfigDict(extra="forbid")
     return TypeAdapter(shape)
 

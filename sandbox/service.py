@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import helpers.sql
 from sandbox.engine import Engine
+from sandbox.engines.process import ProcessEngine
 
 if TYPE_CHECKING:
     from runtime.host import Host
@@ -21,9 +22,7 @@ def make_engine(name: str, *, concurrency: int, waiting: int) -> Engine:
     if name == "monty":
         from sandbox.engines.monty import MontyEngine  # the extra may not be installed
 
-        return MontyEngine(concurrency=concurrency, waiting=waiting)
-    from sandbox.engines.process import ProcessEngine
-
+        return MontyEngine(libraries=libraries, concurrency=concurrency, waiting=waiting)
     return ProcessEngine(libraries=libraries, concurrency=concurrency, waiting=waiting)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -92,7 +93,6 @@ class _SessionHost:
     host: Host
     instance: Instance
     specs: dict[str, MethodSpec]
-    helpers: dict[str, HelperSpec]
     context: CallContext
     calls: list[RunCall] = field(default_factory=list)
     writes: int = 0
@@ -192,17 +192,22 @@ class CodeMethods:
     async def _run_code(self, code: str, inputs: dict[str, Any], limits: Limits) -> RunResult:
         instance = self._instance
         engine: Engine = instance.host.services["sandbox"]
-        helpers = db_helpers(type(instance.actor).methods.values())
-        specs = {h.path: type(instance.actor).methods[h.name] for h in helpers}
+        helpers, specs = _helpers_of(type(instance.actor))
         host = _SessionHost(
             instance.host,
             instance,
             specs,
-            {h.path: h for h in helpers},
             replace(current_context(), deadline=None).within(limits.wall_s),
         )
-        outcome = await engine.run(Job(code, tuple(helpers), inputs, limits), host)
+        outcome = await engine.run(Job(code, helpers, inputs, limits), host)
         return _result(outcome, host)
+
+
+@lru_cache(maxsize=64)
+def _helpers_of(actor_type: type[Actor]) -> tuple[tuple[HelperSpec, ...], dict[str, MethodSpec]]:
+    """Return what code sees of a type, and the methods behind it. The same objects each time: engines know them again."""
+    helpers = tuple(db_helpers(actor_type.methods.values()))
+    return helpers, {helper.path: actor_type.methods[helper.name] for helper in helpers}
 
 
 def _run_limits(service: ServiceLimits, wanted: dict[str, Any] | None) -> Limits:

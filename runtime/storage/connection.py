@@ -86,7 +86,7 @@ class _Thread(aiosqlite.Connection):
 
     async def call(self, function: Callable[[], R]) -> R:
         """Run a function in the thread and return its result."""
-        return await self._execute(function)  # type: ignore[no-any-return]
+        return await self._execute(function)  # type: ignore[no-untyped-call, no-any-return]
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -178,7 +178,8 @@ class Connection:
             DuraliteError: the file is damaged, too new, or `prepare` failed.
         """
         thread = _Thread(lambda: self._connect(prepare))
-        self._thread = await thread
+        await thread
+        self._thread = thread
 
     def _connect(self, prepare: Callable[[Transaction], Any] | None) -> sqlite3.Connection:
         raw = open_raw(self.path, self._profile, template=self._template)
@@ -444,12 +445,10 @@ class Connection:
             if tx._after_commit:
                 tx._after_commit = []
         if unit.error is not None and _was_interrupted(unit.error):
-            if unit.cancelled or time.monotonic() >= unit.deadline:
-                unit.error = (
-                    _deadline_error()
-                    if time.monotonic() >= unit.deadline
-                    else Cancelled("The call was cancelled.")
-                )
+            if time.monotonic() >= unit.deadline:
+                unit.error = _deadline_error()
+            elif unit.cancelled:
+                unit.error = Cancelled("The call was cancelled.")
 
     def _translated(self, error: BaseException) -> BaseException:
         return self._guard.translate(error) if self._guard is not None else error

@@ -87,7 +87,7 @@ def _advise(tx: Transaction, sql: str, scans: list[str]) -> list[dict[str, str]]
     return advice
 
 
-def _filtered_columns(tree: exp.Expression, alias: str, known: set[str], *, alone: bool) -> list[str]:
+def _filtered_columns(tree: exp.Expr, alias: str, known: set[str], *, alone: bool) -> list[str]:
     """Return the columns of a table that a scan is narrowed by: those with `=` or IN first, then ranges."""
     equal: list[str] = []
     ranged: list[str] = []

@@ -91,7 +91,8 @@ def describe_table(tx: Transaction, name: str) -> TableInfo:
             else "There are no tables yet; make one with create_table."
         )
         raise NotFound(f"There is no table {name!r:.80}.", hint=hint)
-    return _table(tx, *row, True)
+    found, kind, sql = row
+    return _table(tx, found, kind, sql, True)
 
 
 def _is_virtual(sql: str | None) -> bool:
