@@ -15,18 +15,21 @@ from helpers.annotations import resolve, type_text
 from helpers.spec import ROWS, WHOLE, HelperSpec, ParamSpec
 from runtime.method import MethodSpec, Parameter
 
-__all__ = ("builder_spec", "builder_specs", "method_spec", "method_specs")
+__all__ = ("builder_helper", "db_helpers", "method_helper", "sql_helpers")
+
+# How rows travel is for the two ends of the wire to settle; user code always gets a list of dicts.
+_WIRE_PARAMETERS = ("row_format",)
 
 
-def method_specs(
+def db_helpers(
     methods: Mapping[str, MethodSpec] | Iterable[MethodSpec], namespace: str = "db"
 ) -> tuple[HelperSpec, ...]:
     """Return the helpers of an actor type (`SessionActor.methods`): its methods that user code may see."""
     each = methods.values() if isinstance(methods, Mapping) else methods
-    return tuple(method_spec(method, namespace) for method in each if method.helper is not None)
+    return tuple(method_helper(method, namespace) for method in each if method.helper is not None)
 
 
-def method_spec(method: MethodSpec, namespace: str = "db") -> HelperSpec:
+def method_helper(method: MethodSpec, namespace: str = "db") -> HelperSpec:
     """Return one method as a helper.
 
     Raises:
@@ -35,8 +38,9 @@ def method_spec(method: MethodSpec, namespace: str = "db") -> HelperSpec:
     if method.helper is None:
         raise ValueError(f"{method.name} is declared without helper=; user code does not see it.")
     definitions = method.input_schema().get("$defs", {})
+    hidden = _WIRE_PARAMETERS if method.helper == ROWS else ()
     names = [parameter.name for parameter in method.parameters]
-    parameters = [_parameter(parameter, definitions) for parameter in method.parameters]
+    parameters = [_parameter(p, definitions) for p in method.parameters if p.name not in hidden]
     if names[:2] == ["sql", "params"]:
         # A Query carries its parameters with it (sandbox guest).
         first = parameters[0]
@@ -82,21 +86,22 @@ def _returns(method: MethodSpec) -> str:
         return "Rows"
     if method.helper == WHOLE:
         return type_text(schema, definitions)
-    fields = resolve(schema, definitions).get("properties", {})
+    answer = resolve(schema, definitions)
+    fields = answer.get("properties", {})
     if fields and method.helper not in fields:
         raise ValueError(
             f"{method.name} is declared with helper={method.helper!r}, which is no field of its answer: "
             f"{', '.join(fields)}."
         )
-    return type_text(fields.get(method.helper), definitions)
+    return type_text(fields.get(method.helper, answer.get("additionalProperties")), definitions)
 
 
-def builder_specs() -> tuple[HelperSpec, ...]:
+def sql_helpers() -> tuple[HelperSpec, ...]:
     """Return the sql builders as helpers, in the order in which docs show them."""
-    return tuple(builder_spec(builder) for builder in sql.BUILDERS)
+    return tuple(builder_helper(builder) for builder in sql.BUILDERS)
 
 
-def builder_spec(builder: Callable[..., Any]) -> HelperSpec:
+def builder_helper(builder: Callable[..., Any]) -> HelperSpec:
     """Return one sql builder as a helper; its doc keeps the `Gives:` and `Example:` paragraphs."""
     empty = inspect.Parameter.empty
     return HelperSpec(

@@ -8,6 +8,7 @@ the limits and the refusals always stay.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal
@@ -41,6 +42,18 @@ the top level. There is no network and no file system. What you print is returne
 the last expression (or last assignment) as the result. Bind values with ? and never paste them into SQL.
 """
 
+_DISCOVERY = """\
+`helpers.search("words")` finds helpers, `helpers.describe("db.query")` tells all about one.
+"""
+_SQL_OPTIONS = """\
+Each returns a Query for `db.query`, which gives a list of dicts. `where` is a dict, such as
+`{"status": "open", "id": [1, 2], "amount": {">=": 5, "<": 9}}`, or `sql.Query("a > ?", [1])`; `order` is a
+column of the result, `"-count"` descending; a table may be a Query.
+
+"""
+# From `Gives:` to the end of its sentence.
+_GIVES = re.compile(r"\bGives\b.*?[.;](?=\s|$)", re.DOTALL)
+
 # The refusals that models meet most, by rule; their text is that of the guard.
 _REFUSALS = ("statement.several", "statement.pragma", "statement.transaction")
 _LIMITS = {
@@ -72,13 +85,22 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text) // 4)
 
 
-def model_docs(helpers: Iterable[HelperSpec], *, limits: Limits | None = None, budget: int = 4_000) -> str:
-    """Return the docs as Markdown, within `budget` tokens where the parts that always stay leave room."""
+def model_docs(
+    helpers: Iterable[HelperSpec],
+    *,
+    limits: Limits | None = None,
+    budget: int = 4_000,
+    discovery: bool = False,
+) -> str:
+    """Return the docs as Markdown, within `budget` tokens where the parts that always stay leave room.
+
+    With `discovery` they say that `helpers.search` and `helpers.describe` are in scope.
+    """
     each = tuple(helpers)
     table = limits or Limits()
     text = ""
     for levels in _LEVELS:
-        text = _document(each, table, dict(zip(_SPACES, levels, strict=True)))
+        text = _document(each, table, dict(zip(_SPACES, levels, strict=True)), discovery)
         if estimate_tokens(text) <= budget:
             break
     return text
@@ -95,11 +117,14 @@ def helper_doc(helper: HelperSpec) -> str:
     return "\n".join(lines).strip()
 
 
-def _document(helpers: Sequence[HelperSpec], limits: Limits, levels: dict[str, Level]) -> str:
-    parts = [_INTRODUCTION]
+def _document(
+    helpers: Sequence[HelperSpec], limits: Limits, levels: dict[str, Level], discovery: bool
+) -> str:
+    parts = [_INTRODUCTION + (_DISCOVERY if discovery else "")]
     for space, members in groupby(helpers, key=lambda helper: helper.namespace):
         level = levels.get(space.partition(".")[0], levels["tools"])
-        parts.append(f"## {space}\n\n{_section(list(members), level)}\n")
+        remark = _SQL_OPTIONS if space == "sql" and level != "names" else ""
+        parts.append(f"## {space}\n\n{remark}{_section(list(members), level)}\n")
     parts.append(f"## Example\n\n```python\n{EXAMPLE}```\n")
     parts.append("## Limits\n\n" + "\n".join(_limit_lines(limits)) + "\n")
     refusals = [f"- {RULES[rule].title}. {RULES[rule].instead}" for rule in _REFUSALS]
@@ -111,8 +136,16 @@ def _section(helpers: list[HelperSpec], level: Level) -> str:
     if level == "full":
         return "\n\n".join(f"### `{helper.path}`\n\n{helper_doc(helper)}" for helper in helpers)
     if level == "lines":
-        return "\n".join(f"- `{helper.call()}`: {helper.summary}" for helper in helpers)
-    return ", ".join(f"`{helper.name}`" for helper in helpers) + " (helpers.describe(path) tells more)"
+        return "\n".join(map(_line, helpers))
+    return ", ".join(f"`{helper.name}`" for helper in helpers)
+
+
+def _line(helper: HelperSpec) -> str:
+    """Return the call, the summary, and what the result's columns are where the doc says so."""
+    returns = "" if helper.returns in ("Any", "Query") else f" -> {helper.returns}"
+    gives = _GIVES.search(helper.doc)
+    columns = f" {' '.join(gives[0].split())}" if gives and gives[0] not in helper.summary else ""
+    return f"- `{helper.call()}{returns}`: {helper.summary}{columns}"
 
 
 def _limit_lines(limits: Limits) -> list[str]:

@@ -117,7 +117,7 @@ def _tool(method: MethodSpec, name: str, target: str, schema: dict[str, Any]) ->
 
 
 def _input(method: MethodSpec, actor: str | None) -> dict[str, Any]:
-    schema: dict[str, Any] = _untitled(method.input_schema())
+    schema: dict[str, Any] = _cleaned(method.input_schema())
     properties = dict(schema.get("properties", {}))
     for parameter in method.parameters:
         default = parameter.default
@@ -132,7 +132,7 @@ def _input(method: MethodSpec, actor: str | None) -> dict[str, Any]:
 
 
 def _output(method: MethodSpec) -> dict[str, Any]:
-    schema: dict[str, Any] = _untitled(method.output_schema())
+    schema: dict[str, Any] = _cleaned(method.output_schema())
     if schema.get("type") == "object":
         return schema
     definitions = schema.pop("$defs", None)
@@ -140,15 +140,26 @@ def _output(method: MethodSpec) -> dict[str, Any]:
     return wrapped if definitions is None else {**wrapped, "$defs": definitions}
 
 
-def _untitled(schema: Any, names: bool = False) -> Any:
-    """Return the schema without the titles that pydantic makes of names; `names` marks a map of properties."""
-    if isinstance(schema, Mapping):
-        return {
-            key: _untitled(value, names=not names and key in ("properties", "$defs"))
-            for key, value in schema.items()
-            if names or key != "title"
-        }
-    return [_untitled(item) for item in schema] if isinstance(schema, list) else schema
+def _cleaned(schema: Any, names: bool = False) -> Any:
+    """Return the schema without the titles that pydantic makes of names, and with `items` in every array.
+
+    OpenAI refuses an array without `items`, strict or not. `names` marks a map of properties.
+    """
+    if isinstance(schema, list):
+        return [_cleaned(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    clean = {
+        key: _cleaned(value, names=not names and key in ("properties", "$defs"))
+        for key, value in schema.items()
+        if names or key not in ("title", "default", "enum", "const")
+    }
+    if not names:
+        # Values, which may look like schemas and are none.
+        clean |= {key: schema[key] for key in ("default", "enum", "const") if key in schema}
+        if "array" in _types(schema):
+            clean.setdefault("items", {})
+    return clean
 
 
 def _strict(schema: Any) -> dict[str, Any]:
@@ -185,9 +196,9 @@ def _strict(schema: Any) -> dict[str, Any]:
     return form
 
 
-def _types(schema: Mapping[str, Any]) -> list[str]:
+def _types(schema: Mapping[str, Any]) -> list[Any]:
     kind = schema.get("type", [])
-    return [kind] if isinstance(kind, str) else list(kind)
+    return list(kind) if isinstance(kind, (list, tuple)) else [kind]
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from runtime.errors import InputError, NotFound
 __all__ = ("describe", "search")
 
 _WORD = re.compile(r"[a-z0-9]+")
+_SMALL = frozenset({"a", "an", "and", "by", "for", "from", "in", "is", "of", "on", "or", "the", "to", "with"})
 _PATH, _SUMMARY, _DOC = 8, 3, 1
 
 
@@ -32,6 +33,7 @@ def search(helpers: Iterable[HelperSpec], text: str, limit: int = 10) -> list[di
     if not isinstance(text, str) or not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise InputError("search takes a text and a limit above 0.", hint='Use helpers.search("average", 5).')
     words = _words(text)
+    words = words - _SMALL or words
     scored = [(_score(helper, words), place, helper) for place, helper in enumerate(helpers)]
     found = sorted(
         (-score, place, helper.path, helper) for score, place, helper in scored if score or not words
@@ -49,13 +51,15 @@ def _words(text: str) -> set[str]:
 
 def _score(helper: HelperSpec, words: set[str]) -> int:
     parameters = " ".join(f"{p.name} {p.doc}" for p in helper.parameters)
-    fields = ((_PATH, helper.path), (_SUMMARY, helper.summary), (_DOC, f"{helper.doc} {parameters}"))
-    score = 0
-    for weight, text in fields:
-        own = _words(text)
-        score += weight * len(words & own) * 2
-        score += weight * sum(any(_akin(word, other) for other in own) for word in words - own)
-    return score
+    texts = ((_PATH, helper.path), (_SUMMARY, helper.summary), (_DOC, f"{helper.doc} {parameters}"))
+    fields = [(weight, _words(text)) for weight, text in texts]
+    return sum(max(weight * _fit(word, own) for weight, own in fields) for word in words)
+
+
+def _fit(word: str, own: set[str]) -> int:
+    if word in own:
+        return 2
+    return int(any(_akin(word, other) for other in own))
 
 
 def _akin(word: str, other: str) -> bool:

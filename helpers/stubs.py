@@ -65,10 +65,13 @@ def camel_case(name: str) -> str:
     return head + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
-def stub_text(helpers: Iterable[HelperSpec], inputs: Mapping[str, str] | None = None) -> str:
+def stub_text(
+    helpers: Iterable[HelperSpec], inputs: Mapping[str, str] | None = None, *, discovery: bool = False
+) -> str:
     """Return the .pyi text for a program's scope.
 
-    `helpers` are those of `db`, `sql` and `tools`; `inputs` gives the type text of each input, if known.
+    `helpers` are those of `db`, `sql` and `tools`; `inputs` gives the type text of each input, if known. With
+    `discovery`, `helpers.search` and `helpers.describe` are in scope as well.
     """
     spaces: dict[str, list[HelperSpec]] = {name: [] for name in _SCOPE}
     for helper in helpers:
@@ -85,7 +88,7 @@ def stub_text(helpers: Iterable[HelperSpec], inputs: Mapping[str, str] | None = 
     # Inner namespaces first, so that the text also reads from top to bottom.
     ordered = sorted(spaces, key=lambda path: (-path.count("."), list(spaces).index(path)))
     parts = [_PREAMBLE, *(_namespace(path, spaces[path], children.get(path, [])) for path in ordered)]
-    parts.append(_scope([path for path in ordered if "." not in path], inputs))
+    parts.append(_scope([path for path in ordered if "." not in path], inputs, discovery))
     return "\n".join(parts)
 
 
@@ -116,8 +119,9 @@ def _function(helper: HelperSpec) -> list[str]:
     return [f"    {head} -> {helper.returns}:", body]
 
 
-def _scope(names: list[str], inputs: Mapping[str, str] | None) -> str:
-    lines = ["class _Helpers:", *(f"    {name}: {_class_name(name)}" for name in names), _FUNCTIONS]
+def _scope(names: list[str], inputs: Mapping[str, str] | None, discovery: bool) -> str:
+    lines = ["class _Helpers:", *(f"    {name}: {_class_name(name)}" for name in names)]
+    lines.append(_FUNCTIONS if discovery else "")
     if inputs and all(name.isidentifier() for name in inputs):
         lines.append("class _Inputs(TypedDict):")
         lines += [f"    {name}: {annotation}" for name, annotation in inputs.items()]
