@@ -1,0 +1,1 @@
+"""The engines: `process` (full CPython, confined by the kernel) and `monty` (a Python subset, opt-in)."""

@@ -84,14 +84,12 @@ class Run:
         finally:
             self._end({})
             await self._cancel_calls()
-        exit = await self._wait_exit(_REAP_S) if result["status"] != "ok" else None
-        return self._describe(result, exit)
+        ended = await self._wait_exit(_REAP_S) if result["status"] != "ok" else None
+        return self._describe(result, ended)
 
     def cancel(self, message: str) -> None:
         """End the run from outside, with the outcome `cancelled`."""
-        self._end(
-            {"status": "cancelled", "error": {"type": "Cancelled", "message": message}, "limit": None}
-        )
+        self._end({"status": "cancelled", "error": {"type": "Cancelled", "message": message}, "limit": None})
 
     # Ends
 
@@ -144,22 +142,27 @@ class Run:
 
     async def _explain_close(self) -> dict[str, Any]:
         """Find out why the channel closed without a report."""
-        exit = await self._wait_exit(_CLOSING_S)
+        ended = await self._wait_exit(_CLOSING_S)
         self._child.kill()
         self._channel.close()
-        if exit is None and not self._child.exited.done():
+        if ended is None and not self._child.exited.done():
             return _crash("closed its channel to the host", "protocol")
-        if exit is None:
+        if ended is None:
             return _crash("ended with the sandbox's zygote, which is being restarted; run it again")
-        if exit.signal == signal.SIGXCPU or exit.cpu_s > self._limits.cpu_s:
+        if ended.signal == signal.SIGXCPU or ended.cpu_s > self._limits.cpu_s:
             return {
                 "status": "limit",
                 "limit": "cpu_s",
-                "error": {"type": "LimitExceeded", "message": _LIMIT_TEXTS["cpu_s"][0].format(self._limits.cpu_s)},
+                "error": {
+                    "type": "LimitExceeded",
+                    "message": _LIMIT_TEXTS["cpu_s"][0].format(self._limits.cpu_s),
+                },
             }
-        if exit.signal is not None:
-            return _crash(f"was ended by {_SIGNALS.get(signal.Signals(exit.signal), f'signal {exit.signal}')}")
-        return _crash(f"ended itself (exit code {exit.code}) before the program was over")
+        if ended.signal is not None:
+            return _crash(
+                f"was ended by {_SIGNALS.get(signal.Signals(ended.signal), f'signal {ended.signal}')}"
+            )
+        return _crash(f"ended itself (exit code {ended.code}) before the program was over")
 
     async def _wait_exit(self, seconds: float) -> Exit | None:
         await asyncio.wait([self._child.exited], timeout=seconds)
@@ -184,7 +187,7 @@ class Run:
         try:
             if kind == _CALL:
                 self._on_call(body)
-            elif kind == _OUT or kind == _ERR:
+            elif kind in (_OUT, _ERR):
                 self._on_output("stdout" if kind == _OUT else "stderr", body)
             elif kind == _DONE:
                 self._on_done(body)
@@ -200,7 +203,12 @@ class Run:
     def _on_call(self, body: bytes) -> None:
         frame = codec.decode(body, self._limits.depth + _DEPTH_MARGIN)
         index, name, args, kwargs = frame
-        if index != self._calls or type(name) is not str or type(args) is not list or type(kwargs) is not dict:
+        if (
+            index != self._calls
+            or type(name) is not str
+            or type(args) is not list
+            or type(kwargs) is not dict
+        ):
             raise ValueError("not a call")
         if index >= self._limits.calls:
             self._limit("calls")
@@ -234,7 +242,9 @@ class Run:
         if self._held + self._channel.backlog <= self._limits.frame_bytes + _BACKLOG_BYTES:
             self._channel.resume()
 
-    async def _answer(self, index: int, name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[bytes, ...]:
+    async def _answer(
+        self, index: int, name: str, args: list[Any], kwargs: dict[str, Any]
+    ) -> tuple[bytes, ...]:
         try:
             value = await self._host.call(index, name, args, kwargs)
             data = value.data if isinstance(value, Encoded) else codec.encode(value)
@@ -249,7 +259,9 @@ class Run:
             self._loop.call_exception_handler(
                 {"message": f"helper {name} raised {type(error).__name__}", "exception": error}
             )
-            return _failure(index, "InternalError", f"{name} failed inside the host", None, InternalError.code)
+            return _failure(
+                index, "InternalError", f"{name} failed inside the host", None, InternalError.code
+            )
         if len(data) > self._limits.frame_bytes:
             return _failure(
                 index,
@@ -298,10 +310,16 @@ class Run:
         if tasks:
             await asyncio.wait(tasks, timeout=_CANCEL_S)
 
-    def _describe(self, result: Mapping[str, Any], exit: Exit | None) -> Outcome:
+    def _describe(self, result: Mapping[str, Any], ended: Exit | None) -> Outcome:
         status: Status = result["status"]
         told = result.get("usage")
-        peak = exit.peak_bytes if exit else int(_number(told[1])) if type(told) is list and len(told) == 2 else 0
+        peak = (
+            ended.peak_bytes
+            if ended
+            else int(_number(told[1]))
+            if type(told) is list and len(told) == 2
+            else 0
+        )
         limit = result.get("limit")
         return Outcome(
             status=status,
@@ -313,7 +331,7 @@ class Run:
             limit=limit if type(limit) is str and limit in _LIMIT_TEXTS else None,
             usage=Usage(
                 wall_ms=(time.perf_counter() - self._started) * 1000,
-                cpu_ms=max(self._cpu_s, exit.cpu_s if exit else 0.0) * 1000,
+                cpu_ms=max(self._cpu_s, ended.cpu_s if ended else 0.0) * 1000,
                 peak_memory_bytes=peak,
                 calls=self._calls,
                 bytes_in=self._channel.bytes_out,
@@ -333,7 +351,10 @@ _LIMIT_TEXTS = {
         "The program used more processor time than its time limit of {} s.",
         "Look for an endless loop, or let SQL do the work.",
     ),
-    "memory_bytes": ("The program used more memory than its limit of {} bytes.", "Go through the rows in pages."),
+    "memory_bytes": (
+        "The program used more memory than its limit of {} bytes.",
+        "Go through the rows in pages.",
+    ),
     "output_bytes": (
         "The program went on printing far past the output limit of {} bytes.",
         "Print a summary; keep the data in a table of `db`.",
@@ -346,7 +367,10 @@ _LIMIT_TEXTS = {
         "The program made more than {} helper calls.",
         "Use db.batch_insert for many rows, and one query with IN or JOIN instead of one per row.",
     ),
-    "in_flight": ("The program had more than {} helper calls under way at once.", "Await some before the next."),
+    "in_flight": (
+        "The program had more than {} helper calls under way at once.",
+        "Await some before the next.",
+    ),
 }
 
 
@@ -362,7 +386,9 @@ def _failure(
     try:
         encoded = orjson.dumps(details)
     except orjson.JSONEncodeError:  # text that is not text: it came from the program and goes back to it
-        encoded = orjson.dumps({**details, "message": message.encode("utf-8", "replace").decode(), "hint": None})
+        encoded = orjson.dumps(
+            {**details, "message": message.encode("utf-8", "replace").decode(), "hint": None}
+        )
     return (b'[%d,"error",' % index, encoded, b"]")
 
 

@@ -77,13 +77,13 @@ class Child:
             except ProcessLookupError:
                 pass
 
-    def bury(self, exit: Exit | None) -> None:
+    def bury(self, ended: Exit | None) -> None:
         """Take the news that the process is gone (None: with its zygote)."""
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
         if not self.exited.done():
-            self.exited.set_result(exit)
+            self.exited.set_result(ended)
 
 
 class Zygote:
@@ -100,6 +100,7 @@ class Zygote:
         self.report: dict[str, Any] = {}
         self.spawned = 0
         self.dead = False
+        self._retiring = False
         self._loop.add_reader(control.fileno(), self._readable)
 
     @classmethod
@@ -164,8 +165,6 @@ class Zygote:
             self._end()
         else:
             self._retiring = True
-
-    _retiring = False
 
     async def aclose(self) -> None:
         """End the zygote and its children. Idempotent."""

@@ -11,10 +11,10 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -28,6 +28,7 @@ from ._zygote import Child, Zygote, ZygoteOptions
 
 __all__ = ("ProcessEngine",)
 
+_T = TypeVar("_T")
 _RETRY_S = 1.0
 _SPEC_CACHE = 64
 
@@ -36,7 +37,7 @@ class ProcessEngine:
     """Runs programs in forked, sealed processes.
 
     `libraries` maps a name in scope of user code to a package folder (standard library only). `modules` are
-    imported beyond the usual. At most `concurrency` runs go on at once (default: the cores), `max_waiting`
+    imported beyond the usual. At most `concurrency` runs go on at once (default: the cores), `waiting`
     wait, each at most `queue_s`. `warm` children are kept ready. After `recycle_after` children a fresh
     zygote takes over.
     """
@@ -49,7 +50,7 @@ class ProcessEngine:
         libraries: Mapping[str, Path] | None = None,
         modules: tuple[str, ...] = (),
         concurrency: int | None = None,
-        max_waiting: int = 256,
+        waiting: int = 256,
         queue_s: float = 30.0,
         warm: int = 2,
         recycle_after: int = 2_000,
@@ -66,7 +67,7 @@ class ProcessEngine:
             landlock=landlock,
         )
         self._concurrency = concurrency or os.cpu_count() or 1
-        self._max_waiting = max_waiting
+        self._max_waiting = waiting
         self._queue_s = queue_s
         self._warm = warm
         self._recycle_after = recycle_after
@@ -75,6 +76,7 @@ class ProcessEngine:
         self._witness: Witness | None = None
         self._idle: deque[Child] = deque()
         self._coming = 0
+        self._wanting: deque[asyncio.Future[Child]] = deque()
         self._slots = asyncio.Semaphore(self._concurrency)
         self._waiting = 0
         self._runs: set[Run] = set()
@@ -128,10 +130,11 @@ class ProcessEngine:
             raise Unavailable("The sandbox is not running.", engine=self.name, retry_after=_RETRY_S)
         limits = job.limits.clamp(self._ceiling)
         payload = self._payload(job, limits)
-        await self._enter()
+        deadline = asyncio.get_running_loop().time() + self._queue_s
+        await self._enter(deadline)
         child: Child | None = None
         try:
-            child = await self._take_child()
+            child = await self._in_time(self._take_child(), deadline)
             run = Run(child, _with_limits(job, limits), payload, host)
             self._runs.add(run)
             try:
@@ -151,6 +154,9 @@ class ProcessEngine:
             await asyncio.wait([self._remaking])
         zygote, self._zygote = self._zygote, None
         self._drop_idle()
+        for wanted in self._wanting:
+            if not wanted.done():
+                wanted.set_exception(Unavailable("The sandbox is closing.", engine=self.name))
         if zygote is not None:
             await zygote.aclose()
         if self._tasks:
@@ -158,7 +164,7 @@ class ProcessEngine:
 
     # Slots
 
-    async def _enter(self) -> None:
+    async def _enter(self, deadline: float) -> None:
         if self._slots.locked() and self._waiting >= self._max_waiting:
             raise Unavailable(
                 f"{self._waiting:,} runs wait for the sandbox already.",
@@ -168,8 +174,14 @@ class ProcessEngine:
             )
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._queue_s):
-                await self._slots.acquire()
+            await self._in_time(self._slots.acquire(), deadline)
+        finally:
+            self._waiting -= 1
+
+    async def _in_time(self, waited: Coroutine[Any, Any, _T], deadline: float) -> _T:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await waited
         except TimeoutError:
             raise Unavailable(
                 f"The run waited {self._queue_s:g} s for its turn in the sandbox.",
@@ -177,14 +189,11 @@ class ProcessEngine:
                 limit="sandbox.queue_s",
                 retry_after=_RETRY_S,
             ) from None
-        finally:
-            self._waiting -= 1
 
     async def _leave(self, child: Child | None) -> None:
         # The slot is free when the process is gone: what it held in memory counts until then.
         if child is not None:
-            child.kill()
-            child.socket.close()
+            self._discard(child)
             await asyncio.wait([child.exited], timeout=5.0)
         self._slots.release()
         self._refill()
@@ -192,50 +201,55 @@ class ProcessEngine:
     # Children
 
     async def _take_child(self) -> Child:
-        while True:
-            while self._idle:
-                child = self._idle.popleft()
-                if not child.exited.done():
-                    return child
-            if self._remaking is not None:
-                await asyncio.shield(self._remaking)
-            zygote = self._zygote
-            if zygote is None or self._closed:
-                raise Unavailable("The sandbox is not running.", engine=self.name, retry_after=_RETRY_S)
-            asked = zygote.ask()
-            try:
-                return await asked
-            except Unavailable:
-                if self._remaking is None:
-                    raise
+        while self._idle:
+            child = self._idle.popleft()
+            if not child.exited.done():
+                return child
+        wanted: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+        self._wanting.append(wanted)
+        self._refill()
+        try:
+            return await wanted
+        except asyncio.CancelledError:
+            if wanted.done() and not wanted.cancelled() and wanted.exception() is None:
+                self._discard(wanted.result())
+            raise
 
     def _refill(self) -> None:
+        """Ask for as many children as are wanted; ahead of need only while nobody waits."""
         zygote = self._zygote
         if zygote is None or zygote.dead or self._closed:
             return
         if zygote.spawned >= self._recycle_after and self._remaking is None:
             self._remaking = self._background(self._remake())
-            return
-        while len(self._idle) + self._coming < self._warm:
+        enough = len(self._wanting) or self._warm - len(self._idle)
+        while self._coming < enough:
             self._coming += 1
             zygote.ask().add_done_callback(self._arrived)
 
     def _arrived(self, asked: asyncio.Future[Child]) -> None:
         self._coming -= 1
         if asked.cancelled() or asked.exception() is not None:
-            return
+            return  # its zygote died: the next one is asked by whoever starts it
         child = asked.result()
         if self._closed or child.zygote is not self._zygote:
-            child.kill()
-            child.socket.close()
-        else:
-            self._idle.append(child)
+            self._discard(child)
+            self._refill()
+            return
+        while self._wanting:
+            wanted = self._wanting.popleft()
+            if not wanted.done():
+                wanted.set_result(child)
+                return
+        self._idle.append(child)
+
+    def _discard(self, child: Child) -> None:
+        child.kill()
+        child.socket.close()
 
     def _drop_idle(self) -> None:
         while self._idle:
-            child = self._idle.popleft()
-            child.kill()
-            child.socket.close()
+            self._discard(self._idle.popleft())
 
     # Zygotes
 

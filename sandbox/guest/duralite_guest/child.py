@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import random
 import sys
 from types import ModuleType
@@ -29,17 +28,15 @@ _CPU_MARGIN_S = 2
 
 def serve(fd: int, address_space: int, sealed: bool) -> None:
     """Seal this process, then do the one job that comes over `fd`."""
-    # A host stream closed by the far side ends the process by SIGPIPE's default; Python ignores it.
-    if kernel.landlock_abi():
-        kernel.restrict_paths()
     if sealed:
         kernel.seal()
     channel = Channel(fd)
+    if not channel.waiting():
+        Program.rehearse(LIBRARIES)
     kind, body = channel.receive()
     if kind == b"W":
         channel.finish({"value": probe.run()})
-        channel.receive()  # stay to be looked at, until the host closes
-        return
+        channel.hold()
     job: dict[str, Any] = codec.decode(str(body, "utf-8"))
     limits = job["limits"]
     kernel.limit_resources(
@@ -51,4 +48,4 @@ def serve(fd: int, address_space: int, sealed: bool) -> None:
     gc.enable()
     channel.configure(limits)
     Program(job, channel, LIBRARIES).run()
-    os._exit(0)
+    channel.hold()

@@ -7,6 +7,7 @@ The C encoder does the work where nothing needs a tag; its text is checked, and 
 
 from __future__ import annotations
 
+import abc
 import base64
 import collections
 import dataclasses
@@ -29,11 +30,11 @@ _INT64 = 1 << 63
 _REPR_CHARS = 2_000
 
 
-class TooLarge(Exception):  # noqa: N818 - never seen by user code
+class TooLarge(Exception):
     """Raised when a result is over its bound."""
 
 
-class _NeedsTags(Exception):  # noqa: N818
+class _NeedsTags(Exception):
     pass
 
 
@@ -84,8 +85,8 @@ def _refuse(value: object) -> Any:
     raise _NeedsTags
 
 
-_encode_c = json.encoder.c_make_encoder(  # type: ignore[attr-defined,misc]
-    None, _refuse, json.encoder.c_encode_basestring, None, ":", ",", False, False, False
+_encode_c = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, _refuse, json.encoder.encode_basestring, None, ":", ",", False, False, False
 )
 _join = "".join
 # One byte a character: digits as 0, brackets as themselves, all else dropped or blank.
@@ -121,7 +122,7 @@ def _shallow(raw: bytes, depth: int) -> bool:
     return False
 
 
-class _Converter:
+class _Converter(abc.ABC):
     """Turns a value into what the C encoder can write, tags and all."""
 
     def __init__(self, depth: int) -> None:
@@ -196,17 +197,21 @@ class _Converter:
             return self._dict({name: getattr(value, name, None) for name in names}, depth)
         return self._odd(value)
 
+    @abc.abstractmethod
     def _text(self, value: str) -> str:
-        raise NotImplementedError
+        """Return text that is text."""
 
+    @abc.abstractmethod
     def _too_deep(self) -> Any:
-        raise NotImplementedError
+        """Stand in for what lies too deep."""
 
+    @abc.abstractmethod
     def _odd_key(self, key: Any) -> str:
-        raise NotImplementedError
+        """Stand in for a key that is not plain."""
 
+    @abc.abstractmethod
     def _odd(self, value: Any) -> Any:
-        raise NotImplementedError
+        """Stand in for a value that is not plain data."""
 
 
 class _Exact(_Converter):
@@ -274,7 +279,7 @@ class _Lenient(_Converter):
         return self._text(_repr(value))
 
 
-_DICT_VIEWS = type({}.keys()) | type({}.values()) | type({}.items())
+_DICT_VIEWS: Any = type({}.keys()) | type({}.values()) | type({}.items())
 
 
 def _repr(value: object) -> str:

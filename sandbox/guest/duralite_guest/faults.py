@@ -132,12 +132,17 @@ _BY_TEXT = (
     ("'await' outside async function", "Make the function `async def`, and await its call."),
     ("asyncio.run() cannot be called", "Code here runs in a loop already: write `await main()`."),
     ("event loop is already running", "Code here runs in a loop already: write `await main()`."),
-    ("can't start new thread", "There are no threads here; use `await asyncio.gather(…)` over calls of `tools`."),
+    (
+        "can't start new thread",
+        "There are no threads here; use `await asyncio.gather(…)` over calls of `tools`.",
+    ),
 )
 
 
 def _name_hint(name: str, scope: dict[str, Any]) -> str | None:
-    known = [each for each in (*scope, *vars(scope["__builtins__"])) if type(each) is str and each[:2] != "__"]
+    known = [
+        each for each in (*scope, *vars(scope["__builtins__"])) if type(each) is str and each[:2] != "__"
+    ]
     near = difflib.get_close_matches(name, known, 1)
     if near:
         return f"Did you mean `{near[0]}`?"

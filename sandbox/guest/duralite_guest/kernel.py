@@ -9,6 +9,7 @@ import ctypes
 import os
 import resource
 import struct
+from pathlib import Path
 
 from . import filter as seccomp_filter
 from .syscalls import NUMBERS, number
@@ -38,7 +39,13 @@ _SIGKILL = 9
 _SECCOMP_SET_MODE_FILTER = 1
 _LANDLOCK_VERSION_QUERY = 1
 _CAPABILITY_VERSION_3 = 0x20080522
-_NAMESPACES = {"user": 0x10000000, "mount": 0x00020000, "net": 0x40000000, "ipc": 0x08000000, "uts": 0x04000000}
+_NAMESPACES = {
+    "user": 0x10000000,
+    "mount": 0x00020000,
+    "net": 0x40000000,
+    "ipc": 0x08000000,
+    "uts": 0x04000000,
+}
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 16384, 1 << 18
 
 
@@ -113,7 +120,7 @@ def unshare(*names: str) -> None:
 def empty_root() -> None:
     """Make an empty, read-only file system the root. Needs a mount namespace of one's own."""
     _checked(_libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None), "mount private")
-    target = next(path for path in ("/tmp", "/run", "/proc", "/dev") if os.path.isdir(path))  # noqa: S108
+    target = next(path for path in ("/tmp", "/run", "/proc", "/dev") if Path(path).is_dir())
     flags = ctypes.c_ulong(_MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _checked(_libc.mount(b"none", target.encode(), b"tmpfs", flags, b"size=4k,mode=555"), "mount tmpfs")
     os.chroot(target)

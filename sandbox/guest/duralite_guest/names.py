@@ -36,13 +36,28 @@ HelperError.__module__ = Rows.__module__ = "helpers"
 
 # Named by the DB-API, so that `except sqlite3.OperationalError` catches them too.
 _DB_ERRORS = (
-    "DatabaseError DataError IntegrityError InterfaceError InternalError NotSupportedError OperationalError "
-    "ProgrammingError"
-).split()
+    "DatabaseError",
+    "DataError",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "ProgrammingError",
+)
 _HOST_ERRORS = (
-    "Conflict DeadlineExceeded Forbidden GuardRefused InputError LimitExceeded NotFound SqlError StorageFull "
-    "Unavailable ToolError"
-).split()
+    "Conflict",
+    "DeadlineExceeded",
+    "Forbidden",
+    "GuardRefused",
+    "InputError",
+    "LimitExceeded",
+    "NotFound",
+    "SqlError",
+    "StorageFull",
+    "Unavailable",
+    "ToolError",
+)
 _error_types: dict[str, type[HelperError]] = {"HelperError": HelperError}
 
 
@@ -112,9 +127,7 @@ class Library:
         return f"<{self._path}: {', '.join(dir(self))}>"
 
 
-def scope(
-    specs: list[list[Any]], channel: Channel, libraries: dict[str, types.ModuleType]
-) -> dict[str, Any]:
+def scope(specs: list[list[Any]], channel: Channel, libraries: dict[str, types.ModuleType]) -> dict[str, Any]:
     """Make the names in scope. A spec is [path, [[parameter, required, default]…], result, awaitable, doc]."""
     tree: dict[str, Any] = {"db": {}, "tools": {}}
     for spec in specs:
@@ -134,7 +147,7 @@ def scope(
         }
         return Namespace(path, members, make)
 
-    names = {
+    names: dict[str, Any] = {
         name: build(name, member) if type(member) is dict else make(member) for name, member in tree.items()
     }
     names.update({name: Library(name, module) for name, module in libraries.items()})
@@ -202,9 +215,7 @@ class _Binder:
                 raise TypeError(f"{self._path}() got {known!r} twice. {self._signature()}")
             named[known] = value
         missing = [
-            name
-            for name, required, _ in self._parameters[len(sent) :]
-            if required and name not in named
+            name for name, required, _ in self._parameters[len(sent) :] if required and name not in named
         ]
         if missing:
             raise TypeError(f"{self._path}() lacks {', '.join(missing)}. {self._signature()}")
@@ -217,7 +228,7 @@ class _Binder:
 
 def _spread_query(args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Put the two parts of a built query in the place of the query."""
-    query = args[0] if args else kwargs.get("sql")
+    query: Any = args[0] if args else kwargs.get("sql")
     if isinstance(query, str) or not (hasattr(query, "sql") and hasattr(query, "params")):
         return args, kwargs
     if len(args) > 1 or "params" in kwargs:

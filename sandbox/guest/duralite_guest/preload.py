@@ -6,33 +6,173 @@ Also warmed here is what the standard library reads late: time zones, the platfo
 from __future__ import annotations
 
 import contextlib
+import datetime
 import importlib
 import importlib.util
+import io
 import pkgutil
+import platform
 import sys
+import time
+import zoneinfo
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-__all__ = ("MODULES", "load_library", "load_modules")
+__all__ = ("HIDDEN", "MODULES", "load_library", "load_modules")
 
-MODULES: tuple[str, ...] = tuple(
-    """
-    __future__ _strptime abc argparse array ast asyncio atexit base64 bisect builtins bz2 calendar cmath
-    codecs collections collections.abc colorsys concurrent.futures concurrent.futures.thread configparser
-    contextlib contextvars copy copyreg csv dataclasses datetime decimal difflib dis email email.message
-    email.mime.text email.mime.multipart email.parser email.policy email.utils enum errno fnmatch fractions
-    functools gc getpass graphlib gzip hashlib heapq hmac html html.parser http http.client inspect io
-    ipaddress itertools json keyword linecache locale logging lzma math mimetypes numbers opcode operator os
-    os.path pathlib pickle pickletools platform pprint queue quopri random re reprlib resource sched secrets
-    select selectors shlex shutil signal socket sqlite3 ssl stat statistics string stringprep struct
-    subprocess symtable sys sysconfig tempfile textwrap threading time timeit token tokenize tomllib
-    traceback tracemalloc types typing unicodedata unittest unittest.mock urllib urllib.error urllib.parse
-    urllib.request uuid warnings weakref xml.dom.minidom xml.etree.ElementTree xml.sax zipfile zlib zoneinfo
-    encodings.ascii encodings.cp1252 encodings.cp437 encodings.idna encodings.latin_1 encodings.punycode
-    encodings.raw_unicode_escape encodings.unicode_escape encodings.utf_16 encodings.utf_16_be
-    encodings.utf_16_le encodings.utf_32 encodings.utf_8 encodings.utf_8_sig encodings.hex_codec
-    encodings.base64_codec encodings.iso8859_15 encodings.rot_13
-    """.split()
+MODULES: tuple[str, ...] = (
+    "__future__",
+    "_strptime",
+    "abc",
+    "argparse",
+    "array",
+    "ast",
+    "asyncio",
+    "atexit",
+    "base64",
+    "bisect",
+    "builtins",
+    "bz2",
+    "calendar",
+    "cmath",
+    "codecs",
+    "collections",
+    "collections.abc",
+    "colorsys",
+    "concurrent.futures",
+    "concurrent.futures.thread",
+    "configparser",
+    "contextlib",
+    "contextvars",
+    "copy",
+    "copyreg",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "difflib",
+    "dis",
+    "email",
+    "email.message",
+    "email.mime.text",
+    "email.mime.multipart",
+    "email.parser",
+    "email.policy",
+    "email.utils",
+    "enum",
+    "errno",
+    "fnmatch",
+    "fractions",
+    "functools",
+    "gc",
+    "getpass",
+    "graphlib",
+    "gzip",
+    "hashlib",
+    "heapq",
+    "hmac",
+    "html",
+    "html.parser",
+    "http",
+    "http.client",
+    "inspect",
+    "io",
+    "ipaddress",
+    "itertools",
+    "json",
+    "keyword",
+    "linecache",
+    "locale",
+    "logging",
+    "lzma",
+    "math",
+    "mimetypes",
+    "numbers",
+    "opcode",
+    "operator",
+    "os",
+    "os.path",
+    "pathlib",
+    "pickle",
+    "pickletools",
+    "platform",
+    "pprint",
+    "queue",
+    "quopri",
+    "random",
+    "re",
+    "reprlib",
+    "resource",
+    "sched",
+    "secrets",
+    "select",
+    "selectors",
+    "shlex",
+    "shutil",
+    "signal",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "stat",
+    "statistics",
+    "string",
+    "stringprep",
+    "struct",
+    "subprocess",
+    "symtable",
+    "sys",
+    "sysconfig",
+    "tempfile",
+    "textwrap",
+    "threading",
+    "time",
+    "timeit",
+    "token",
+    "tokenize",
+    "tomllib",
+    "traceback",
+    "tracemalloc",
+    "types",
+    "typing",
+    "unicodedata",
+    "unittest",
+    "unittest.mock",
+    "urllib",
+    "urllib.error",
+    "urllib.parse",
+    "urllib.request",
+    "uuid",
+    "warnings",
+    "weakref",
+    "xml.dom.minidom",
+    "xml.etree.ElementTree",
+    "xml.sax",
+    "zipfile",
+    "zlib",
+    "zoneinfo",
+    "encodings.ascii",
+    "encodings.cp1252",
+    "encodings.cp437",
+    "encodings.idna",
+    "encodings.latin_1",
+    "encodings.punycode",
+    "encodings.raw_unicode_escape",
+    "encodings.unicode_escape",
+    "encodings.utf_16",
+    "encodings.utf_16_be",
+    "encodings.utf_16_le",
+    "encodings.utf_32",
+    "encodings.utf_8",
+    "encodings.utf_8_sig",
+    "encodings.hex_codec",
+    "encodings.base64_codec",
+    "encodings.iso8859_15",
+    "encodings.rot_13",
 )
+
+HIDDEN: tuple[str, ...] = ("_ctypes", "ctypes", "ctypes._endian", "mmap")
+"""What the guest itself needs and programs have no use for. No boundary: one obstacle more."""
 
 
 def load_modules(extra: tuple[str, ...] = ()) -> None:
@@ -60,11 +200,6 @@ def load_library(name: str, folder: str) -> ModuleType:
 
 
 def _warm() -> None:
-    import datetime
-    import platform
-    import time
-    import zoneinfo
-
     with contextlib.suppress(OSError):
         time.tzset()
     platform.uname()
@@ -72,9 +207,22 @@ def _warm() -> None:
         # The host's name is nobody's business.
         platform._uname_cache = platform.uname()._replace(node="sandbox")  # type: ignore[attr-defined]
     datetime.datetime.strptime("2000-01-01", "%Y-%m-%d")
-    with contextlib.suppress(Exception):
-        # Kept alive by the list: the cache of ZoneInfo itself is weak beyond a few.
-        _zones.extend(zoneinfo.ZoneInfo(key) for key in sorted(zoneinfo.available_timezones()))
+    with contextlib.suppress(OSError, AttributeError):
+        _keep_zones()
 
 
-_zones: list[object] = []
+def _keep_zones() -> None:
+    """Hold the zone database as bytes; `zoneinfo` asks its fallback for it when it finds no file."""
+    held: dict[str, bytes] = {}
+    for key in zoneinfo.available_timezones():
+        for folder in zoneinfo.TZPATH:
+            with contextlib.suppress(OSError):
+                held[key] = Path(folder, key).read_bytes()
+                break
+    fallback: Any = zoneinfo._common
+    missing = fallback.load_tzdata
+
+    def load_tzdata(key: str) -> Any:
+        return io.BytesIO(held[key]) if key in held else missing(key)
+
+    fallback.load_tzdata = load_tzdata

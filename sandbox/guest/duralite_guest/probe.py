@@ -16,13 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 from . import kernel
-from .syscalls import NUMBERS
 
 __all__ = ("run",)
 
 _PTRACE_ATTACH = 16
 _CLONE_NEWUSER = 0x10000000
-_AT_FDCWD = -100
 
 
 def run() -> dict[str, str]:
@@ -42,16 +40,14 @@ def _attempt(act: Callable[[], Any]) -> str:
 
 def _acts() -> dict[str, Callable[[], Any]]:
     parent = os.getppid()
-    acts: dict[str, Callable[[], Any]] = {
+    return {
         "open a file": lambda: os.close(os.open("/", os.O_RDONLY)),
-        "make a file": lambda: os.close(os.open("/tmp/.duralite-probe", os.O_CREAT | os.O_WRONLY)),  # noqa: S108
-        "list a directory": lambda: os.listdir("/"),
-        "stat a path": lambda: os.stat("/"),
+        "make a file": lambda: os.close(os.open("/tmp/.duralite-probe", os.O_CREAT | os.O_WRONLY)),
+        "list a directory": lambda: os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY)),
+        "stat a path": lambda: os.lstat("/"),
         "make an internet socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).close(),
         "make a unix socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).close(),
-        "make a datagram pair": lambda: [
-            each.close() for each in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        ],
+        "make a datagram pair": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].close(),
         "fork": _fork,
         "run a program": lambda: os.execv("/bin/true", ["true"]),
         "signal the parent": lambda: os.kill(parent, 0),
@@ -68,7 +64,6 @@ def _acts() -> dict[str, Callable[[], Any]]:
         "mount": lambda: kernel.system_call("mount", b"none", b"/tmp", b"tmpfs", 0, None),
         "raise a limit": _raise_limit,
     }
-    return {name: act for name, act in acts.items() if NUMBERS or name}
 
 
 def _fork() -> None:

@@ -15,7 +15,7 @@ import os
 import select
 import socket
 from collections import deque
-from typing import Any
+from typing import Any, NoReturn
 
 from . import codec
 
@@ -26,7 +26,7 @@ _DONTWAIT = socket.MSG_DONTWAIT
 _FLUSH_AT = 65536
 
 
-class CallFailed(Exception):  # noqa: N818 - never seen by user code
+class CallFailed(Exception):
     """Carries an error reply to the stub that turns it into the user's exception."""
 
     def __init__(self, details: dict[str, Any]) -> None:
@@ -45,6 +45,7 @@ class Channel:
         self._received = bytearray()
         self._unsent = bytearray()
         self._replies: dict[int, tuple[str, Any]] = {}
+        self._blocked_on: set[int] = set()
         self._futures: dict[int, asyncio.Future[Any]] = {}
         self._turns: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,17 +62,23 @@ class Channel:
         self._in_flight = int(limits["in_flight"])
         self._depth = int(limits["depth"])
 
+    def waiting(self) -> bool:
+        """Tell whether something from the host is there to be read."""
+        return any(event & select.POLLIN for _, event in self._ready.poll(0))
+
     def call(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Make a call and block until its reply. Raises `CallFailed` with an error reply."""
         index = self._send_call(name, args, kwargs)
         self._flush()
         self._open_calls += 1
+        self._blocked_on.add(index)
         try:
             while index not in self._replies:
                 self._read(0)
             return _unpack(*self._replies.pop(index))
         finally:
             self._open_calls -= 1
+            self._blocked_on.discard(index)
 
     async def call_soon(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Make a call and await its reply; many go on at once, up to the limit, the rest in order."""
@@ -112,6 +119,12 @@ class Channel:
         """Send the last frame, with the value already encoded."""
         rest = codec.encode(report, 100).encode("utf-8", "replace")
         self.write(b"D", b'{"value":' + value + b"," + rest[1:])
+
+    def hold(self) -> NoReturn:
+        """Wait for the end: the host looks at what the process used, and kills it."""
+        while True:
+            self._fill(0)
+            self._received.clear()
 
     def receive(self) -> tuple[bytes, bytearray]:
         """Block until one whole frame is there, and return its kind and body."""
@@ -166,9 +179,9 @@ class Channel:
         while (frame := self._take_frame()) is not None:
             index, status, value = codec.decode(str(frame[1], "utf-8"))
             future = self._futures.pop(index, None)
-            if future is None:
+            if index in self._blocked_on:
                 self._replies[index] = (status, value)
-            elif not future.done():
+            elif future is not None and not future.done():
                 future.set_result((status, value))
 
     def _fill(self, flags: int) -> None:

@@ -38,7 +38,7 @@ def main(control_fd: int, options: dict[str, Any]) -> None:
     except BaseException as error:
         control.send(b"F" + f"{type(error).__name__}: {error}".encode()[:4000])
         raise
-    _forget_the_host()
+    _forget_the_host(options["modules"])
     gc.collect()
     gc.freeze()
     control.send(b"R" + json.dumps(report).encode())
@@ -106,13 +106,16 @@ def _namespaces(gaps: dict[str, str], wanted: bool) -> list[str]:
     return []
 
 
-def _forget_the_host() -> None:
+def _forget_the_host(wanted: list[str]) -> None:
     """Drop what tells of the host's paths, so that user code sees a plain interpreter."""
     sys.argv[:] = ["<code>"]
     sys.orig_argv[:] = ["python"]
     sys.path[:] = []
     sys.path_importer_cache.clear()
     sys.executable = ""
+    for name in preload.HIDDEN:
+        if name not in wanted:
+            sys.modules.pop(name, None)
 
 
 class _Forks:
