@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
 from difflib import get_close_matches
 
 from runtime.errors import (
@@ -24,6 +25,7 @@ from runtime.errors import (
 )
 from runtime.guard.authorizer import Denial, internal
 from runtime.guard.dialects import dialect_hint
+from runtime.guard.parse import rewrites
 from runtime.guard.policy import Policy, is_reserved
 from runtime.guard.rules import refusal
 
@@ -56,8 +58,12 @@ def translate(
     connection: sqlite3.Connection | None,
     denial: Denial | None,
     complaint: DuraliteError | None,
+    compiles: Callable[[str], bool],
 ) -> DuraliteError:
-    """Return the error to show for one that running a statement raised."""
+    """Return the error to show for one that running a statement raised.
+
+    `compiles` tells whether a text passes the guard and SQLite's parser; a rewrite is offered only then.
+    """
     if isinstance(error, DuraliteError):
         return error
     if complaint is not None:
@@ -65,8 +71,28 @@ def translate(
     if denial is not None:
         return refusal(denial.rule, denial.what)
     if isinstance(error, sqlite3.Error):
-        return _sqlite_error(error, sql, policy, connection)
+        found = _sqlite_error(error, sql, policy, connection)
+        if isinstance(found, SqlError) and sql is not None:
+            _offer_rewrite(found, sql, compiles)
+        return found
     return _python_error(error)
+
+
+def _offer_rewrite(error: SqlError, sql: str, compiles: Callable[[str], bool]) -> None:
+    """Put the statement as SQLite writes it beside an error that another database's SQL caused."""
+    if not _FOREIGN_SQL.search(error.message):
+        return
+    for text in rewrites(sql):
+        if len(text) <= _LONGEST_REWRITE and compiles(text):
+            error.extra["rewrite"] = text
+            error.hint = f"{error.hint} For SQLite: {text}" if error.hint else f"For SQLite: {text}"
+            return
+
+
+_FOREIGN_SQL = re.compile(
+    r"syntax error|no such function|unrecognized token|no such column: (?:INTERVAL|TRUE|FALSE)"
+)
+_LONGEST_REWRITE = 1_000
 
 
 def _python_error(error: BaseException) -> DuraliteError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ("dialect_hint",)
+__all__ = ("dialect_hint", "keyword_hint")
 
 _BY_MESSAGE = (
     (
@@ -86,3 +86,42 @@ def dialect_hint(message: str, sql: str | None) -> str | None:
         if pattern.search(message):
             return hint
     return None
+
+
+_LISTING = (
+    "Tables: SELECT name FROM sqlite_master WHERE type = 'table'. Columns: SELECT * FROM pragma_table_info('t'). "
+    "Indexes: SELECT * FROM pragma_index_list('t')."
+)
+_BY_KEYWORD = {
+    "show": _LISTING,
+    "describe": _LISTING,
+    "desc": _LISTING,
+    ".tables": _LISTING,
+    ".schema": _LISTING,
+    "truncate": "Use DELETE FROM t.",
+    "merge": "Use INSERT … ON CONFLICT (key) DO UPDATE SET column = excluded.column.",
+    "upsert": "Use INSERT … ON CONFLICT (key) DO UPDATE SET column = excluded.column.",
+    "copy": "Use batch_insert for many rows.",
+    "load": "Use batch_insert for many rows.",
+    "import": "Use batch_insert for many rows.",
+    "use": "There is one database; name its tables without a database in front.",
+    "set": "There are no session variables; pass values as parameters.",
+    "declare": "There are no variables; pass values as parameters.",
+    "call": "There are no stored procedures; write the statements themselves.",
+    "exec": "There are no stored procedures; write the statements themselves.",
+    "execute": "There are no stored procedures; write the statements themselves.",
+    "grant": "There are no users in the database; leave it out.",
+    "revoke": "There are no users in the database; leave it out.",
+    "comment": "Comments on tables are not stored; write them as -- in the CREATE statement.",
+    "rename": "Use ALTER TABLE t RENAME TO u.",
+    "from": "Begin with SELECT: SELECT * FROM t.",
+    "start": "Every call already is one transaction; leave the statement out.",
+    "lock": "Every call already is one transaction; leave the statement out.",
+    "```": "Send the bare statement, without Markdown fences around it.",
+}
+
+
+def keyword_hint(text: str) -> str | None:
+    """Return what to write in place of a statement that SQLite does not have, by how the text begins."""
+    match = re.match(r"\W?[A-Za-z]+|```", text)
+    return _BY_KEYWORD.get(match[0].lower()) if match else None

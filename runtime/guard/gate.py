@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from runtime.errors import InputError, LimitExceeded
+from runtime.guard.dialects import keyword_hint
 from runtime.guard.expansion import Outline, expansion, outline
+from runtime.guard.parse import check_lists
 from runtime.guard.policy import Kind, Policy, Verdict
 from runtime.guard.rules import refusal
 from runtime.guard.tokens import OP, QUOTED, STRING, WORD, Token, name_of, tokenize
@@ -72,7 +74,7 @@ _ROW_BYTES = 256_000_000
 _SHORTEST = 4_096
 
 _PLAIN_FORMAT = re.compile(
-    r"'(?:[^'%]|''|%[-+ 0,!#]*[0-9]{0,3}(?:\.[0-9]{0,3})?(?:l{0,2})[dusfgeEGxXoqQwi%])*'"
+    r"'(?:[^'%]|''|%[-+ 0,!#]*[0-9]{0,3}(?:\.[0-9]{0,3})?(?:l{0,2})[dusfgeEGxXoqQwi%]|%-?[0-9]{0,3}c)*'"
 )
 
 
@@ -130,6 +132,7 @@ class Gate:
         if shape.order_terms > self.policy.limits.order_terms:
             raise refusal("limit.order_terms", f"{shape.order_terms} terms")
         _check_engine(tokens, verb)
+        check_lists(self.policy, text)
         root = outline(tokens)
         if root.nodes or root.weight > 1:
             check_expansion(root, {}, self.policy.limits.expansion)
@@ -153,7 +156,7 @@ class Gate:
             raise refusal(_REFUSED[blocked], blocked)
         if blocked in _KINDS and blocked not in allowed:
             raise refusal("statement.read_only", blocked)
-        raise refusal("statement.unknown", f"it begins with {text[:40]!r}", begins=text[:40])
+        raise refusal("statement.unknown", f"it begins with {text[:40]!r}", hint=keyword_hint(text))
 
     def _check_with(self, tokens: Sequence[Token], main: int) -> str:
         verb = _main_verb(tokens, main)

@@ -152,8 +152,29 @@ class Guard:
         complaint, self._complaint = self._complaint, None
         denial, self._authorizer.denial = self._authorizer.denial, None
         return translate(
-            error, sql, policy=self.policy, connection=self._connection, denial=denial, complaint=complaint
+            error,
+            sql,
+            policy=self.policy,
+            connection=self._connection,
+            denial=denial,
+            complaint=complaint,
+            compiles=self._compiles,
         )
+
+    def _compiles(self, sql: str) -> bool:
+        """Return whether a statement passes the guard and SQLite's parser, without running it."""
+        try:
+            verdict = self.check(sql)
+            self.enter()
+            try:
+                self._live().execute(f"EXPLAIN {verdict.sql}").close()
+            finally:
+                self.leave()
+        except sqlite3.ProgrammingError:
+            return True  # it compiled, and then lacked its parameters
+        except (sqlite3.Error, DuraliteError):
+            return False
+        return True
 
     def _live(self) -> sqlite3.Connection:
         if self._connection is None:
