@@ -152,8 +152,20 @@ class Instance:
         if self._turn is None and not self._queue:
             self.connection.submit(unit)
         else:
-            self._queue.append(unit)
+            self._enqueue(unit)
         return unit
+
+    def _enqueue(self, call: Handle) -> None:
+        if not self._queue:
+            self.host.watchdog.watch(self)
+        self._queue.append(call)
+
+    def enforce(self, now: float) -> bool:
+        """Answer every call whose deadline passed while it waited in the mailbox; return whether any waits."""
+        for call in self._queue:
+            if now >= call.deadline:
+                _fail(call, _late())
+        return bool(self._queue)
 
     def _start(
         self, spec: MethodSpec, kwargs: Mapping[str, Any], context: CallContext, deadline: float, wire: bool
@@ -170,7 +182,7 @@ class Instance:
         if spec.kind == "concurrent":
             self._start_beside(call)
         else:
-            self._queue.append(call)
+            self._enqueue(call)
             self._dispatch()
         return call
 
@@ -188,7 +200,7 @@ class Instance:
             self._run(call)
             self._beside.add(call)
         else:
-            self._queue.append(call)
+            self._enqueue(call)
             self._dispatch()
         return call
 
@@ -247,14 +259,7 @@ class Instance:
             async with asyncio.timeout(None if left == float("inf") else left):
                 answer = await call.start()
         except TimeoutError:
-            _fail(
-                call,
-                DeadlineExceeded(
-                    "The call did not end by its deadline.",
-                    hint="Split the work, or run it as a job.",
-                    limit="call_s",
-                ),
-            )
+            _fail(call, _late())
         except asyncio.CancelledError:
             call.future.cancel()
         except Exception as error:  # the turn's boundary: whatever a method raises is its caller's to see
@@ -365,6 +370,12 @@ class Instance:
 def _fail(call: Handle, error: BaseException) -> None:
     if not call.future.done():
         call.future.set_exception(error)
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The call did not end by its deadline.", hint="Split the work, or run it as a job.", limit="call_s"
+    )
 
 
 def _is_wire(answer: Any) -> bool:

@@ -105,6 +105,7 @@ class Jobs:
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._running: dict[str, TurnCall] = {}
+        self._given_up: set[str] = set()
 
     async def start(self, kind: str, arguments: Mapping[str, Any]) -> Job:
         """Begin a job and return its first record; it is in the file before this returns."""
@@ -144,6 +145,8 @@ class Jobs:
         try:
             result = await work
         except asyncio.CancelledError:
+            if progress.record.id not in self._given_up:
+                raise  # the host shuts down: the record stays "running", and the next start takes it up
             state, error = "cancelled", {"code": "cancelled", "detail": "The job was cancelled."}
         except DuraliteError as caught:
             state, error = "failed", caught.to_problem()
@@ -155,6 +158,7 @@ class Jobs:
             )
         finally:
             self._running.pop(progress.record.id, None)
+            self._given_up.discard(progress.record.id)
         ended = iso(self._instance.host.clock.now())
         await self.store(replace(progress.record, state=state, result=result, error=error, ended=ended))
 
@@ -212,6 +216,7 @@ class Jobs:
         record = await self.get(job_id)
         call = self._running.get(job_id)
         if call is not None and call.task is not None:
+            self._given_up.add(job_id)
             call.task.cancel()
             await asyncio.wait([call.future])
             record = await self.get(job_id)
@@ -242,4 +247,6 @@ class Jobs:
 def _record(row: tuple[Any, ...]) -> Job:
     result, error = (None if text is None else loads(text) for text in row[7:9])
     job_id, kind, state, phase, done, total, message = row[:7]
-    return Job(job_id, kind, state, phase, done, total, message, result, error, iso(row[9]) or "", iso(row[10]))
+    return Job(
+        job_id, kind, state, phase, done, total, message, result, error, iso(row[9]) or "", iso(row[10])
+    )
