@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.api import db_helpers
+from runtime.actor import Actor
 from runtime.context import CallContext, current_context
 from runtime.errors import DuraliteError, InputError, LimitExceeded, NotFound
 from runtime.instance import Instance
@@ -203,11 +203,17 @@ class CodeMethods:
         return _result(outcome, host)
 
 
-@lru_cache(maxsize=64)
-def _helpers_of(actor_type: type[Actor]) -> tuple[tuple[HelperSpec, ...], dict[str, MethodSpec]]:
+_Helpers = tuple[tuple[HelperSpec, ...], dict[str, MethodSpec]]
+
+
+def _helpers_of(actor_type: type[Actor]) -> _Helpers:
     """Return what code sees of a type, and the methods behind it. The same objects each time: engines know them again."""
-    helpers = tuple(db_helpers(actor_type.methods.values()))
-    return helpers, {helper.path: actor_type.methods[helper.name] for helper in helpers}
+    found: _Helpers | None = vars(actor_type).get("_code_helpers")
+    if found is None:
+        helpers = tuple(db_helpers(actor_type.methods.values()))
+        found = helpers, {helper.path: actor_type.methods[helper.name] for helper in helpers}
+        setattr(actor_type, "_code_helpers", found)  # noqa: B010 - a cache on the class, not part of its interface
+    return found
 
 
 def _run_limits(service: ServiceLimits, wanted: dict[str, Any] | None) -> Limits:

@@ -128,6 +128,12 @@ def _stored_of(sql: str) -> _Stored:
     return _Stored(calls_of(tokens), names, risky_formats(tokens))
 
 
+@lru_cache(maxsize=4_096)
+def _marks_of(sql: str) -> tuple[bool, bool]:
+    """Return whether a stored text calls something costly, and something that formats."""
+    return _COSTLY.search(sql) is not None, _FORMATS.search(sql) is not None
+
+
 def read_schema(connection: sqlite3.Connection) -> Schema:
     """Return the schema of an open file, temporary objects included."""
     views: dict[str, str] = {}
@@ -149,9 +155,10 @@ def read_schema(connection: sqlite3.Connection) -> Schema:
             tables.add(name)
             if sql[:14].upper() == "CREATE VIRTUAL":
                 virtual.append(name)
-        if kind in ("view", "trigger") or _COSTLY.search(sql):
+        costly, formats = _marks_of(sql)
+        if costly or kind in ("view", "trigger"):
             stored.setdefault(table, []).append(_stored_of(sql))
-        if not risky and _FORMATS.search(sql):
+        if formats and not risky:
             risky = _stored_of(sql).risky_format
     return Schema(
         views=views,
