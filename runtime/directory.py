@@ -21,8 +21,9 @@ import structlog
 from runtime.clock import Clock
 from runtime.ids import ActorAddress, ActorId, actor_path
 from runtime.limits import Limits
-from runtime.storage.connection import Connection, open_raw
+from runtime.storage.connection import Connection
 from runtime.storage.migrations import Migration
+from runtime.storage.opening import open_raw
 from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
 from runtime.storage.watchdog import Watchdog

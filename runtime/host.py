@@ -32,8 +32,9 @@ from runtime.namespace import Namespace
 from runtime.placement import LocalPlacement, Placement
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.storage.connection import Connection, open_raw
+from runtime.storage.connection import Connection
 from runtime.storage.migrations import migrate
+from runtime.storage.opening import open_raw
 from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
 from runtime.storage.watchdog import Watchdog

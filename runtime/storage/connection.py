@@ -12,7 +12,6 @@ and again until the thread comes back.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections import deque
@@ -27,12 +26,13 @@ from runtime.errors import ActorClosed, Cancelled, DeadlineExceeded, DuraliteErr
 from runtime.guard import Guard, internal
 from runtime.limits import Limits
 from runtime.storage.migrations import Migration, migrate
-from runtime.storage.profiles import Durability, pragmas
+from runtime.storage.opening import open_error, open_raw
+from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
 from runtime.storage.watchdog import Watchdog
 from runtime.values import dumps
 
-__all__ = ("Connection", "Unit", "open_raw")
+__all__ = ("Connection", "Unit")
 
 R = TypeVar("R")
 
@@ -41,12 +41,14 @@ _GROUP_SECONDS = 0.005
 
 _BEGIN, _COMMIT, _ROLLBACK = internal("BEGIN IMMEDIATE"), internal("COMMIT"), internal("ROLLBACK")
 _SAVE, _UNDO, _KEEP = internal("SAVEPOINT unit"), internal("ROLLBACK TO unit"), internal("RELEASE unit")
+_SHAPE = internal("PRAGMA main.schema_version")
+_DEFERRED = internal("SELECT 1 FROM main.sqlite_master WHERE sql LIKE '%DEFERRED%' LIMIT 1")
 
 
 class Unit:
     """One function on its way through the thread."""
 
-    __slots__ = ("answer", "cancelled", "deadline", "error", "fn", "future", "hooks", "method", "quick", "read_only", "wire")  # fmt: skip
+    __slots__ = ("answer", "cancelled", "committing", "deadline", "error", "fn", "future", "hooks", "method", "quick", "read_only", "wire")  # fmt: skip
 
     def __init__(
         self,
@@ -66,7 +68,10 @@ class Unit:
         self.wire = wire
         self.deadline = deadline
         self.method = method
+        # The thread sets `committing` and then looks at `cancelled`; the loop sets `cancelled` and then looks at
+        # `committing`. So a unit that was answered "rolled back" is never committed.
         self.cancelled = False
+        self.committing = False
         self.answer: Any = None
         self.error: BaseException | None = None
         self.hooks: list[Callable[[], Awaitable[Any]]] | None = None
@@ -92,45 +97,6 @@ class _Thread(aiosqlite.Connection):
     def raw(self) -> sqlite3.Connection:
         """The sqlite3 connection; only the thread may use it, except for `interrupt()`."""
         return self._conn
-
-
-def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) -> sqlite3.Connection:
-    """Open a file in the calling thread with the pragmas of a profile; a new one starts as `template`."""
-    if template is not None and not path.exists():
-        _place(path, template, durable=profile is Durability.FULL)
-    connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=200, timeout=5
-    )
-    try:
-        for pragma in pragmas(profile):
-            connection.execute(internal(pragma)).fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _place(path: Path, content: bytes, *, durable: bool) -> None:
-    """Make a file out of a template; `durable` has it, and its name, on the disk before this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A deletion that a crash cut short may have left these; a WAL that fits no file must not be replayed.
-    for suffix in ("-wal", "-shm", "-journal"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-    # Written beside and renamed, so that a crash in between leaves no half file under the name.
-    fresh = path.with_suffix(".new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    fresh.rename(path)
-    if durable:
-        for folder in (path.parent, path.parent.parent):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 class Connection:
@@ -167,9 +133,14 @@ class Connection:
         self._scheduled = False
         self._waking = False
         self._running: Unit | None = None
+        self._members: list[Unit] = []
+        self._shape = -1
+        self._deferred = False
         self._thread: _Thread | None = None
         self._tx: Transaction | None = None
         self._closing = False
+        self._closer: asyncio.Task[None] | None = None
+        self._hooks: set[asyncio.Task[None]] = set()
 
     async def open(self, prepare: Callable[[Transaction], Any] | None = None) -> None:
         """Open the file, bring it to the newest shape, and run `prepare` as the first unit.
@@ -182,8 +153,9 @@ class Connection:
         self._thread = thread
 
     def _connect(self, prepare: Callable[[Transaction], Any] | None) -> sqlite3.Connection:
-        raw = open_raw(self.path, self._profile, template=self._template)
+        raw: sqlite3.Connection | None = None
         try:
+            raw = open_raw(self.path, self._profile, template=self._template)
             if self._guard is not None:
                 self._guard.install(raw)
             migrate(raw, self._migrations)
@@ -194,9 +166,10 @@ class Connection:
                 prepare(self._tx)
                 raw.execute(_COMMIT)
         except BaseException as error:
-            raw.close()
-            if self._guard is not None and isinstance(error, sqlite3.Error):
-                raise self._guard.translate(error) from error
+            if raw is not None:
+                raw.close()
+            if isinstance(error, (sqlite3.Error, OSError)):
+                raise open_error(error) from error
             raise
         return raw
 
@@ -274,41 +247,56 @@ class Connection:
         """Answer every unit whose deadline passed and interrupt the running one; return whether work is left."""
         running = self._running
         if running is not None and (running.cancelled or now >= running.deadline):
-            self._expire(running)
+            self._give_up(running, _deadline_error())
             self.interrupt()
-        for unit in self._queue.copy():  # one C call: the thread may take units meanwhile
+        # Copied in one C call each: the thread may take units meanwhile.
+        for unit in (*self._queue.copy(), *self._members.copy()):
             if now >= unit.deadline:
-                self._expire(unit)
+                self._give_up(unit, _deadline_error())
         return self.pending > 0
 
-    def _expire(self, unit: Unit) -> None:
-        if not unit.future.done():
-            unit.future.set_exception(_deadline_error())
+    def abandon(self, error: DuraliteError) -> None:
+        """Answer every unit that waits or runs with `error`; what runs is interrupted and rolled back."""
+        running = self._running
+        for unit in (*self._queue.copy(), *self._members.copy(), *([running] if running else [])):
+            self._give_up(unit, error)
+        self.interrupt()
+
+    @staticmethod
+    def _give_up(unit: Unit, error: DuraliteError) -> None:
         unit.cancelled = True
+        # One that commits already gets the commit's own answer, in a moment.
+        if not unit.committing and not unit.future.done():
+            unit.future.set_exception(error)
 
     async def close(self) -> None:
         """Finish what waits, write the log, checkpoint, and close the file. Idempotent."""
-        if self._closing or self._thread is None:
-            self._closing = True
-            return
         self._closing = True
-        thread, self._thread = self._thread, None
+        if self._closer is None and self._thread is not None:
+            self._closer = self._loop.create_task(self._close(self._thread))
+        if self._closer is not None:
+            # A closer that goes away must not leave the file half closed.
+            await asyncio.shield(self._closer)
+
+    async def _close(self, thread: _Thread) -> None:
         try:
             await thread.call(self._last_words)
         finally:
             await thread.close()
+            self._thread = None
+            while self._hooks:
+                await asyncio.wait(self._hooks)
 
     def _last_words(self) -> None:
         self._drain()
         if self._tx is not None and self._tx.log is not None and self._tx.log.pending:
             raw = self._tx.connection
-            raw.execute(_BEGIN)
             try:
+                raw.execute(_BEGIN)
                 self._tx.flush_log()
                 raw.execute(_COMMIT)
             except sqlite3.Error:
-                if raw.in_transaction:
-                    raw.execute(_ROLLBACK)
+                self._rollback()  # the log is a courtesy; the file closes all the same
 
     @property
     def tx(self) -> Transaction:
@@ -328,20 +316,34 @@ class Connection:
                     unit = queue.popleft()
                 except IndexError:
                     break
-                if unit.read_only or not queue:
-                    self._alone(unit)
-                else:
+                if unit.quick and queue and queue[0].quick and self._may_group():
                     self._group(unit)
+                else:
+                    self._alone(unit)
             self._scheduled = False
             # A unit may have come between the last look and the line above, and seen the flag still up.
             if not queue:
                 return
             self._scheduled = True
 
+    def _may_group(self) -> bool:
+        """Tell whether units may share a commit: not where a deferred foreign key waits for it.
+
+        It is checked at COMMIT only, where a neighbour could have mended what a unit broke.
+        """
+        raw = self.tx.connection
+        try:
+            (shape,) = raw.execute(_SHAPE).fetchone()
+            if shape != self._shape:
+                self._deferred = raw.execute(_DEFERRED).fetchone() is not None
+                self._shape = shape
+        except sqlite3.Error:
+            return False
+        return not self._deferred
+
     def _group(self, first: Unit) -> None:
         """Run a row of writes in one transaction with one commit; fall back to one by one on any accident."""
-        members = [first]
-        raw = self.tx.connection
+        members = self._members = [first]
         started = time.monotonic()
         sound = self._begin(first)
         if sound:
@@ -353,49 +355,60 @@ class Connection:
                     break
                 members.append(self._queue.popleft())
                 sound = self._saved(members[-1])
-            sound = sound and self._commit()
+            sound = sound and self._may_group() and self._commit(members)
+        self._members = []
         if sound:
             for unit in members:
                 self._finish(unit)
             return
-        if raw.in_transaction:
-            raw.execute(_ROLLBACK)
+        self._rollback()
         # Nothing was acknowledged, so each may run again, and the guilty one fails alone.
         for unit in members:
             unit.answer = unit.error = unit.hooks = None
+            unit.committing = False
             self._alone(unit)
 
     def _saved(self, unit: Unit) -> bool:
         """Run a unit inside the open group; return False if that broke the transaction."""
         raw = self.tx.connection
-        raw.execute(_SAVE)
-        self._call(unit)
-        if not raw.in_transaction:
+        try:
+            raw.execute(_SAVE)
+            self._call(unit)
+            if not raw.in_transaction or _spurious(unit):
+                return False
+            if unit.error is not None:
+                raw.execute(_UNDO)
+            raw.execute(_KEEP)
+        except sqlite3.Error:
             return False
-        if unit.error is not None:
-            raw.execute(_UNDO)
-        raw.execute(_KEEP)
         return True
 
     def _alone(self, unit: Unit) -> None:
         """Run a unit in a transaction of its own."""
-        raw = self.tx.connection
-        if unit.read_only:
-            self._call(unit)
-            if raw.in_transaction:  # a reader that left one open would hold the file
-                raw.execute(_ROLLBACK)
-        else:
-            for _ in range(3):
-                if self._begin(unit):
-                    self._call(unit)
-                    if unit.error is None:
-                        self._commit(unit)
-                    if raw.in_transaction:
-                        raw.execute(_ROLLBACK)
-                if not _spurious(unit):
-                    break
-                unit.error = unit.hooks = None
+        for _ in range(3):
+            if unit.read_only:
+                self._call(unit)
+            elif self._begin(unit):
+                self._call(unit)
+                if unit.error is None:
+                    self._commit([unit])
+            self._rollback()  # also of a reader: an open transaction would hold the file
+            if not _spurious(unit):
+                break
+            unit.answer = unit.error = unit.hooks = None
+            unit.committing = False
         self._finish(unit)
+
+    def _rollback(self) -> None:
+        """Leave no transaction open."""
+        raw = self.tx.connection
+        for _ in range(3):
+            if not raw.in_transaction:
+                return
+            try:
+                raw.execute(_ROLLBACK)
+            except sqlite3.Error:
+                continue  # an interrupt that was meant for the statement before can hit this one
 
     def _begin(self, unit: Unit) -> bool:
         try:
@@ -405,13 +418,19 @@ class Connection:
             return False
         return True
 
-    def _commit(self, unit: Unit | None = None) -> bool:
+    def _commit(self, units: Sequence[Unit]) -> bool:
+        """Commit what the units did; False, with the error on each, if one was given up or SQLite refuses."""
+        for unit in units:
+            unit.committing = True
         try:
+            if any(unit.cancelled for unit in units):
+                raise _given_up()
             self.tx.connection.execute(_COMMIT)
-        except sqlite3.Error as error:
-            if unit is not None:
-                unit.error = self._translated(error)
-                unit.answer = None
+        except (sqlite3.Error, Cancelled) as error:
+            translated = self._translated(error)
+            for unit in units:
+                unit.error, unit.answer = translated, None
+                unit.committing = False
             return False
         self.version += 1
         return True
@@ -428,6 +447,8 @@ class Connection:
         tx.wire = unit.wire
         tx.method = unit.method
         tx.now = self._clock.now()
+        if self._guard is not None:
+            self._guard.deadline = unit.deadline
         self._running = unit
         try:
             answer = unit.fn(tx)
@@ -445,10 +466,7 @@ class Connection:
             if tx._after_commit:
                 tx._after_commit = []
         if unit.error is not None and _was_interrupted(unit.error):
-            if time.monotonic() >= unit.deadline:
-                unit.error = _deadline_error()
-            elif unit.cancelled:
-                unit.error = Cancelled("The call was cancelled.")
+            unit.error = _why_interrupted(unit, unit.error)
 
     def _translated(self, error: BaseException) -> BaseException:
         return self._guard.translate(error) if self._guard is not None else error
@@ -472,7 +490,9 @@ class Connection:
             unit = done.popleft()
             self.pending -= 1
             if unit.hooks and unit.error is None:
-                self._after = asyncio.ensure_future(_run_hooks(unit))
+                task = self._loop.create_task(_run_hooks(unit))
+                self._hooks.add(task)
+                task.add_done_callback(self._hooks.discard)
             else:
                 _answer(unit)
         if self.pending == 0:
@@ -508,10 +528,26 @@ def _deadline_error() -> DeadlineExceeded:
     )
 
 
+def _given_up() -> Cancelled:
+    return Cancelled("The call was cancelled and rolled back.")
+
+
 def _was_interrupted(error: BaseException) -> bool:
-    return getattr(error, "sqlite_name", getattr(error, "sqlite_errorname", None)) == "SQLITE_INTERRUPT"
+    # The guard has translated those of its statements already.
+    return isinstance(error, Cancelled) or getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT"
+
+
+def _why_interrupted(unit: Unit, error: BaseException) -> BaseException:
+    if time.monotonic() >= unit.deadline:
+        return _deadline_error()
+    return _given_up() if unit.cancelled else error
 
 
 def _spurious(unit: Unit) -> bool:
     """Tell whether an interrupt that was meant for the unit before hit this one."""
-    return unit.error is not None and _was_interrupted(unit.error) and not unit.cancelled
+    return (
+        unit.error is not None
+        and _was_interrupted(unit.error)
+        and not unit.cancelled
+        and time.monotonic() < unit.deadline
+    )
