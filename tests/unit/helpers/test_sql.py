@@ -167,6 +167,10 @@ def test_a_misspelt_column_is_an_error_and_not_a_text(database: Database) -> Non
         sql.statistics("orders", "custmer"),
         sql.top_n("orders", "amount", where={"custmer": "AAA"}),
         sql.pivot("orders", "customer", "custmer", ["a"]),
+        sql.search("orders", "AAA", ["customer", "custmer"]),
+        sql.null_analysis("orders", ["custmer"]),
+        sql.join("orders", "customers", {"custmer": "name"}),
+        sql.cohort("orders", "custmer", "created_at"),
     ):
         with pytest.raises(sqlite3.OperationalError, match=r"no such column: orders\.custmer"):
             database.query(query)
