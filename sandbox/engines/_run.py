@@ -30,6 +30,8 @@ __all__ = ("Run",)
 # The channel's own levels around a value, and a little for the tags.
 _DEPTH_MARGIN = 8
 _TEXT_CHARS = 20_000
+# What a report may hold beside the value: an error of a few kilobytes.
+_REPORT_BYTES = 64 * 1024
 # How long after its channel closed a process may take to end by itself, before it is taken as hanging on.
 _CLOSING_S = 0.1
 _CANCEL_S = 1.0
@@ -293,12 +295,12 @@ class Run:
         self._host.output(stream, text)
 
     def _on_done(self, body: bytes) -> None:
+        if len(body) > self._limits.result_bytes + _REPORT_BYTES:
+            self._limit("result_bytes")
+            return
         report = codec.decode(body, self._limits.depth + _DEPTH_MARGIN, plain=True)
         if type(report) is not dict or report.get("status") not in ("ok", "error", "limit"):
             raise ValueError("not a report")
-        if len(body) > self._limits.result_bytes + 64 * 1024:
-            self._limit("result_bytes")
-            return
         self._end(report)
 
     # The outcome

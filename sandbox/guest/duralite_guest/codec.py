@@ -286,7 +286,7 @@ def _repr(value: object) -> str:
     try:
         text = repr(value)
         text = str.__str__(text)
-    except Exception:
+    except BaseException:  # whatever it raises, it is data that is being shown, not the program that ends
         text = f"<{type(value).__name__} object>"
     return text if len(text) <= _REPR_CHARS else text[:_REPR_CHARS] + "…"
 

@@ -45,6 +45,8 @@ def _message(error: BaseException) -> str:
         text = _safely(lambda: str(error.msg))
     else:
         text = _safely(lambda: str.__str__(str(error)))
+    if isinstance(error, MemoryError) and not text:
+        text = "The program used more memory than its limit."
     if text is None:
         text = f"<the message of {_type_name(error)} could not be made>"
     if isinstance(error, BaseExceptionGroup):
@@ -60,7 +62,7 @@ def _cut(text: str, limit: int) -> str:
 def _safely(make: Any, *arguments: Any) -> Any:
     try:
         return make(*arguments)
-    except Exception:
+    except BaseException:  # hostile code may raise anything; there is always some text
         return None
 
 
@@ -111,7 +113,7 @@ def _hint(error: BaseException, scope: dict[str, Any]) -> str | None:
     if isinstance(error, ModuleNotFoundError) and type(error.name) is str:
         return _module_hint(error.name)
     if isinstance(error, MemoryError):
-        return "The program used more memory than its limit; let SQL do the work, or go through the rows in pages."
+        return "Let SQL do the work, or go through the rows in pages."
     if isinstance(error, RecursionError):
         return "Use a loop instead of deep recursion."
     if isinstance(error, PermissionError):
@@ -157,6 +159,8 @@ def _module_hint(name: str) -> str:
         return "There is no network here; reach the outside through `tools`."
     if top in ("pandas", "numpy", "polars", "duckdb"):
         return "Only the standard library is here; group, join and aggregate with SQL (`db.query`, `sql`)."
+    if top in sys.stdlib_module_names:
+        return f"`{top}` needs files, threads or processes, or is of no use here; it is left out."
     near = difflib.get_close_matches(name, [each for each in sys.modules if type(each) is str], 1)
     if near and near[0] != name:
         return f"Did you mean `{near[0]}`?"

@@ -12,8 +12,10 @@ import builtins
 import inspect
 import linecache
 import resource
+import signal
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 from . import codec, faults, names
@@ -69,18 +71,20 @@ class Program:
             setattr(sys, name, None)
         sys.stdin = _NoInput()
         try:
-            value = self._execute()
-            out.finish()
-            self._finish(value)
+            self._report(self._execute, out)
         except SystemExit as stop:
-            out.finish()
             if stop.code is None or stop.code == 0:
-                self._finish(None)
+                self._report(lambda: None, out)
             else:
-                self._fail(stop)
+                self._fail(stop, out)
         except BaseException as error:
-            out.finish()
-            self._fail(error)
+            self._fail(error, out)
+
+    def _report(self, execute: Callable[[], Any], out: Writer) -> None:
+        value = execute()
+        _silence()
+        out.finish()
+        self._finish(value)
 
     def _execute(self) -> Any:
         module = self._module.__dict__
@@ -155,7 +159,9 @@ class Program:
             return
         self._channel.finish_encoded(data, {"status": "ok", "note": note, "usage": _usage()})
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, out: Writer) -> None:
+        _silence()
+        out.finish()
         described = faults.describe(error, self._filename, self._code, self._module.__dict__)
         report: dict[str, Any] = {"status": "error", "error": described, "usage": _usage()}
         if isinstance(error, MemoryError):
@@ -194,6 +200,16 @@ class _NoInput:
 
     def fileno(self) -> int:
         raise OSError("a program has no standard input")
+
+
+def _silence() -> None:
+    """Let no handler, timer or hook of user code into what follows."""
+    sys.settrace(None)
+    sys.setprofile(None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
+
+
+_EVERY_SIGNAL = signal.valid_signals()
 
 
 def _usage() -> list[float]:
