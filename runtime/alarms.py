@@ -13,7 +13,7 @@ import asyncio
 import heapq
 import inspect
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,9 @@ class Alarms:
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
+        # So many can surely be set before the alarms must be counted again: counting each time would make ten
+        # thousand of them slow.
+        self._room = 0
 
     def set(self, tx: Transaction, name: str, due: float, payload: Any = None) -> None:
         """Set or move an alarm; a moment in the past fires at once.
@@ -75,14 +78,7 @@ class Alarms:
                 f"{name!r:.60} cannot name an alarm.",
                 hint="Use 1 to 200 characters that do not begin with _.",
             )
-        most = tx.limits.max_alarms
-        row = tx.one("SELECT count(*) FROM main._duralite_alarms WHERE name <> ?", (name,))
-        if row is not None and row[0] >= most:
-            raise LimitExceeded(
-                f"The actor holds {most:,} alarms already.",
-                hint="Delete alarms, or use fewer names.",
-                limit="max_alarms",
-            )
+        self._take_room(tx, name)
         tx.execute(
             "INSERT OR REPLACE INTO main._duralite_alarms (name, due, attempt, payload, set_for) VALUES (?, ?, 0, ?, ?)",
             (name, due, None if payload is None else dumps(payload).decode(), due),
@@ -108,10 +104,39 @@ class Alarms:
             self._index(tx, name, None)
         return found
 
+    def _take_room(self, tx: Transaction, name: str) -> None:
+        if self._room <= 0:
+            most = tx.limits.max_alarms
+            row = tx.one("SELECT count(*) FROM main._duralite_alarms WHERE name <> ?", (name,))
+            self._room = most - (row[0] if row is not None else 0)
+            if self._room <= 0:
+                raise LimitExceeded(
+                    f"The actor holds {most:,} alarms already.",
+                    hint="Delete alarms, or use fewer names.",
+                    limit="max_alarms",
+                )
+        self._room -= 1
+
     def _index(self, tx: Transaction, name: str, due: float | None) -> None:
+        last = tx.last_hook
+        if not isinstance(last, _Reindex):
+            last = _Reindex(self._instance)
+            tx.after_commit(last)
+        last.dues[name] = due
+
+
+class _Reindex:
+    """What one unit changed about alarms, written into the index together after its commit."""
+
+    __slots__ = ("_instance", "dues")
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self.dues: dict[str, float | None] = {}
+
+    async def __call__(self) -> None:
         instance = self._instance
-        scheduler = instance.host.alarms
-        tx.after_commit(lambda: scheduler.index(instance.id, instance.address, name, due))
+        await instance.host.alarms.index(instance.id, instance.address, self.dues.items())
 
 
 class AlarmScheduler:
@@ -150,12 +175,21 @@ class AlarmScheduler:
         """How many alarms of the next minutes are armed."""
         return len(self._armed)
 
-    async def index(self, actor: ActorId, address: ActorAddress, name: str, due: float | None) -> None:
-        """Write an alarm into the directory's index and arm it; None disarms it."""
-        await self._host.directory.index_alarms(actor, [(name, due)])
-        if due is None:
-            self._armed.pop((actor, name), None)
-        elif due <= self._loaded_until:
+    async def index(
+        self, actor: ActorId, address: ActorAddress, dues: Iterable[tuple[str, float | None]]
+    ) -> None:
+        """Write alarms of an actor into the directory's index and arm them; a due of None disarms."""
+        dues = list(dues)
+        await self._host.directory.index_alarms(actor, dues)
+        for name, due in dues:
+            if due is None:
+                self._armed.pop((actor, name), None)
+            else:
+                self.note(actor, address, name, due)
+
+    def note(self, actor: ActorId, address: ActorAddress, name: str, due: float) -> None:
+        """Arm an alarm that is on its way into the index, if it is due before the index is read again."""
+        if due <= self._loaded_until:
             self.arm(actor, address, name, due)
 
     def arm(self, actor: ActorId, address: ActorAddress, name: str, due: float) -> None:
@@ -204,7 +238,9 @@ class AlarmScheduler:
         # A full page means that there is more: the window then ends where the page does.
         self._loaded_until = until if len(rows) < _PAGE else rows[-1].due
         for row in rows:
-            self.arm(row.actor, row.address, row.name, row.due)
+            # Alarms of a type that this service does not know wait for one that does.
+            if row.address.type in self._host.registry:
+                self.arm(row.actor, row.address, row.name, row.due)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._firing.discard(task)
@@ -223,7 +259,7 @@ class AlarmScheduler:
         except Exception as error:  # one alarm's trouble must not end the scheduler
             _log.error("alarm.lost_turn", actor=actor, alarm=name, error=repr(error))
             retry = self._host.clock.now() + FIRST_DELAY_S
-            await self.index(actor, address, name, retry)
+            await self.index(actor, address, [(name, retry)])
 
     async def _fire_in_actor(self, actor: ActorId, address: ActorAddress, name: str, due: float) -> None:
         instance = await self._host.acquire(address, create=False, held=True)
@@ -244,7 +280,7 @@ class AlarmScheduler:
             if outcome is None:
                 await self._host.directory.unindex_alarm(actor, name, due)
             else:
-                self.arm(actor, address, name, outcome)
+                self.note(actor, address, name, outcome)
         finally:
             self._host.release(instance)
 
@@ -279,7 +315,7 @@ class AlarmScheduler:
             dead=later is None,
             error=repr(error),
         )
-        await self.index(instance.id, instance.address, name, later)
+        await self.index(instance.id, instance.address, [(name, later)])
 
 
 def _due_event(tx: Transaction, name: str) -> AlarmEvent | float | None:
@@ -297,13 +333,14 @@ def _due_event(tx: Transaction, name: str) -> AlarmEvent | float | None:
 
 
 def _unit(instance: Instance, tx: Transaction, name: str) -> float | None:
+    """Fire an alarm and return when it is due again, or None."""
     event = _due_event(tx, name)
     if not isinstance(event, AlarmEvent):
         return event
     # Removed first: the handler may set the alarm anew, and sees none of that name until it does.
     tx.execute("DELETE FROM main._duralite_alarms WHERE name = ?", (name,))
     instance.actor.alarm(tx, event)
-    return None
+    return instance.alarms.get(tx, name)
 
 
 async def _turn(instance: Instance, name: str) -> float | None:
@@ -321,4 +358,4 @@ async def _turn(instance: Instance, name: str) -> float | None:
         )
 
     await instance.connection.run(remove)
-    return None
+    return await instance.connection.run(lambda tx: instance.alarms.get(tx, name), read_only=True)

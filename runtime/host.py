@@ -109,7 +109,7 @@ class Host:
                 for instance in list(self._live.values()):
                     _log.warning("actor.drain_forced", actor=instance.id, type=instance.address.type)
                     instance.connection.interrupt()
-                    instance.abandon()
+                    instance.abandon(_shut_down())
                 await asyncio.wait(late, timeout=5)
         for actor_type in self.registry:
             await actor_type.stop_type(self)
@@ -430,7 +430,7 @@ class Host:
         if expires is None:
             await self.directory.index_alarms(actor, [("_ttl", None)])
         elif expires > self.clock.now():
-            await self.alarms.index(actor, address, "_ttl", expires)
+            await self.alarms.index(actor, address, [("_ttl", expires)])
         else:
             _log.info("actor.expired", actor=actor, type=address.type)
             await self.delete(address)
@@ -441,7 +441,7 @@ class Host:
         expires = self._expiry(self.registry.get(address.type), self.clock.now())
         await self.directory.set_pinned(identity, pinned, expires)
         if not pinned and expires is not None:
-            await self.alarms.index(identity, address, "_ttl", expires)
+            await self.alarms.index(identity, address, [("_ttl", expires)])
 
     async def facts(self, address: ActorAddress) -> ActorRecord:
         """Return what the directory knows of an actor.
@@ -465,6 +465,12 @@ class Host:
     def accepting(self) -> bool:
         """Whether calls are taken: after start and before the drain."""
         return self._accepting
+
+
+def _shut_down() -> Unavailable:
+    return Unavailable(
+        "The service shut down before the call ended.", hint="Retry when it is back.", retry_after=5
+    )
 
 
 def check_address(address: ActorAddress) -> ActorAddress:

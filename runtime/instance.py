@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.alarms import Alarms
 from runtime.context import CallContext, use_context
-from runtime.errors import ActorClosed, ActorDeadlock, ActorOverloaded, DeadlineExceeded, Unavailable
+from runtime.errors import (
+    ActorClosed,
+    ActorDeadlock,
+    ActorOverloaded,
+    Cancelled,
+    DeadlineExceeded,
+    DuraliteError,
+)
 from runtime.ids import ActorAddress, ActorId, new_token
 from runtime.jobs import Jobs
 from runtime.method import MethodSpec
@@ -36,7 +43,7 @@ Wrap = Callable[[Callable[[Transaction], Any], Transaction], Any]
 class TurnCall:
     """A call that runs on the event loop: a turn, or a concurrent method."""
 
-    __slots__ = ("deadline", "future", "start", "task")
+    __slots__ = ("deadline", "future", "given_up", "start", "started", "task")
 
     def __init__(
         self, start: Callable[[], Coroutine[Any, Any, Any]], future: asyncio.Future[Any], deadline: float
@@ -45,6 +52,17 @@ class TurnCall:
         self.future = future
         self.deadline = deadline
         self.task: asyncio.Task[None] | None = None
+        self.started = False
+        self.given_up = False
+
+    def cancel(self) -> None:
+        """Give the call up: it is not started, or its task is cancelled."""
+        self.given_up = True
+        if self.started and self.task is not None:
+            self.task.cancel()
+        else:
+            # A task that is cancelled before its first step never runs, its clean-up neither: it looks at this.
+            self.future.cancel()
 
 
 Handle = Unit | TurnCall
@@ -164,7 +182,7 @@ class Instance:
         """Answer every call whose deadline passed while it waited in the mailbox; return whether any waits."""
         for call in self._queue:
             if now >= call.deadline:
-                _fail(call, _late())
+                _fail(call, _waited())
         return bool(self._queue)
 
     def _start(
@@ -254,19 +272,21 @@ class Instance:
         call.task = asyncio.get_running_loop().create_task(self._run_to_end(call))
 
     async def _run_to_end(self, call: TurnCall) -> None:
+        call.started = True
         try:
-            left = call.deadline - time.monotonic()
-            async with asyncio.timeout(None if left == float("inf") else left):
-                answer = await call.start()
-        except TimeoutError:
-            _fail(call, _late())
-        except asyncio.CancelledError:
-            call.future.cancel()
-        except Exception as error:  # the turn's boundary: whatever a method raises is its caller's to see
-            _fail(call, error)
-        else:
             if not call.future.done():
-                call.future.set_result(answer)
+                left = call.deadline - time.monotonic()
+                async with asyncio.timeout(None if left == float("inf") else left) as scope:
+                    answer = await call.start()
+                if not call.future.done():
+                    call.future.set_result(answer)
+        except asyncio.CancelledError:
+            if call.given_up:
+                call.future.cancel()
+            else:
+                _fail(call, Cancelled("The call was cancelled from within."))
+        except Exception as error:  # the turn's boundary: whatever a method raises is its caller's to see
+            _fail(call, _late() if isinstance(error, TimeoutError) and scope.expired() else error)
         finally:
             self.last_used = self.host.clock.now()
             if self._turn is call:
@@ -278,10 +298,8 @@ class Instance:
         """Give a call up: it is not started, or interrupted and rolled back."""
         if isinstance(handle, Unit):
             self.connection.cancel(handle)
-        elif handle.task is not None:
-            handle.task.cancel()
         else:
-            handle.future.cancel()
+            handle.cancel()
 
     # State
 
@@ -292,8 +310,9 @@ class Instance:
 
     async def after_open(self) -> None:
         """Take up what `look_back` found."""
-        for name, due in self._alarms_left:
-            await self.host.alarms.index(self.id, self.address, name, due)
+        if self._alarms_left:
+            await self.host.alarms.index(self.id, self.address, self._alarms_left)
+            self._alarms_left = []
         if self._jobs_left:
             await self.jobs.recover()
 
@@ -307,14 +326,14 @@ class Instance:
             finally:
                 self.held -= 1
 
-    def abandon(self) -> None:
-        """Fail whatever still waits, because the drain's time is up."""
-        gone = Unavailable("The service shut down before the call ended.", hint="Retry when it is back.")
+    def abandon(self, error: DuraliteError) -> None:
+        """Fail whatever waits or runs, and interrupt it."""
         for call in (*self._queue, *self._beside, *([self._turn] if self._turn else [])):
-            _fail(call, gone)
-            if isinstance(call, TurnCall) and call.task is not None:
-                call.task.cancel()
+            _fail(call, error)
+            if isinstance(call, TurnCall):
+                call.cancel()
         self._queue.clear()
+        self.connection.abandon(error)
 
     @property
     def busy(self) -> bool:
@@ -345,26 +364,24 @@ class Instance:
         self.closing = True
         try:
             if discard:
-                for waiting in self._queue:
-                    _fail(
-                        waiting,
-                        ActorClosed("The actor was deleted.", hint="A new call makes a new, empty one."),
-                    )
-                self._queue.clear()
-            calls = [c.task for c in (*self._beside, self._turn) if c is not None and c.task is not None]
-            if discard:
-                for task in calls:
-                    task.cancel()
-            while calls or self._queue:
-                await asyncio.gather(*calls, return_exceptions=True)
+                self.abandon(ActorClosed("The actor was deleted.", hint="A new call makes a new, empty one."))
+            while self._queue or self._tasks():
+                # Not gather(): a closer that goes away must not take the calls with it.
+                if tasks := self._tasks():
+                    await asyncio.wait(tasks)
                 self._dispatch()
-                calls = [c.task for c in (*self._beside, self._turn) if c is not None and c.task is not None]
-                if self._queue and not calls:
+                if self._queue and not self._tasks():
                     await asyncio.wait([self._queue[0].future])
             await self.actor.on_close()
         finally:
-            await self.connection.close()
-            self.closed.set()
+            try:
+                await self.connection.close()
+            finally:
+                self.closed.set()
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        calls = (*self._beside, *([self._turn] if self._turn else []))
+        return [call.task for call in calls if call.task is not None]
 
 
 def _fail(call: Handle, error: BaseException) -> None:
@@ -375,6 +392,14 @@ def _fail(call: Handle, error: BaseException) -> None:
 def _late() -> DeadlineExceeded:
     return DeadlineExceeded(
         "The call did not end by its deadline.", hint="Split the work, or run it as a job.", limit="call_s"
+    )
+
+
+def _waited() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The call waited for the actor until its deadline, and was not started.",
+        hint="Retry, which is safe, or give the call more time.",
+        limit="call_s",
     )
 
 

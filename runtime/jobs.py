@@ -29,6 +29,7 @@ JobState = Literal["running", "done", "failed", "cancelled"]
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 _MARK = "_duralite_job"
 _REPORT_S = 0.25
+_CANCELLED = {"code": "cancelled", "detail": "The job was cancelled."}
 _log = structlog.get_logger("duralite.jobs")
 
 
@@ -137,6 +138,7 @@ class Jobs:
             lambda: self._work(progress, function(actor, progress, **arguments)), beside=True
         )
         self._running[record.id] = call
+        call.future.add_done_callback(_look)
 
     async def _work(self, progress: JobProgress, work: Awaitable[Any]) -> None:
         state: JobState = "done"
@@ -144,10 +146,11 @@ class Jobs:
         error: Any = None
         try:
             result = await work
+            dumps(result)
         except asyncio.CancelledError:
             if progress.record.id not in self._given_up:
                 raise  # the host shuts down: the record stays "running", and the next start takes it up
-            state, error = "cancelled", {"code": "cancelled", "detail": "The job was cancelled."}
+            state, error = "cancelled", _CANCELLED
         except DuraliteError as caught:
             state, error = "failed", caught.to_problem()
         except Exception as caught:  # the turn's boundary: a job never takes the actor down
@@ -217,8 +220,11 @@ class Jobs:
         call = self._running.get(job_id)
         if call is not None and call.task is not None:
             self._given_up.add(job_id)
-            call.task.cancel()
+            call.cancel()
             await asyncio.wait([call.future])
+            if self._running.pop(job_id, None) is not None:  # it never began, and so did not write its end
+                self._given_up.discard(job_id)
+                await self.store(replace(record, state="cancelled", error=_CANCELLED))
             record = await self.get(job_id)
         return record
 
@@ -242,6 +248,12 @@ class Jobs:
                 "hint": "Start the job again.",
             }
             await self.store(replace(record, state="failed", error=error))
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    """Take note of how a job's task ended: nobody waits for it, and an error that nobody saw would be reported."""
+    if not future.cancelled() and (error := future.exception()) is not None:
+        _log.warning("job.cut_short", error=repr(error))
 
 
 def _record(row: tuple[Any, ...]) -> Job:

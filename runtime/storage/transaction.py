@@ -96,6 +96,11 @@ class Transaction:
         """Await `callback()` on the event loop after this unit's commit, before its caller has the answer."""
         self._after_commit.append(callback)
 
+    @property
+    def last_hook(self) -> Callable[[], Awaitable[Any]] | None:
+        """The callback that this unit gave to `after_commit` last."""
+        return self._after_commit[-1] if self._after_commit else None
+
     # Strangers' SQL
 
     def query(
