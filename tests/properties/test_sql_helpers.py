@@ -391,9 +391,14 @@ def test_temporal_cuts_time_like_the_calendar(events: list[Any], unit: str) -> N
 
 def period_number(day: date, unit: str) -> int:
     monday = day.toordinal() - day.weekday()
-    return {"day": day.toordinal(), "week": monday // 7, "month": day.year * 12 + day.month}.get(
-        unit, day.year
-    )
+    numbers = {
+        "day": day.toordinal(),
+        "week": monday // 7,
+        "month": day.year * 12 + day.month,
+        "quarter": day.year * 4 + (day.month + 2) // 3,
+        "year": day.year,
+    }
+    return numbers[unit]
 
 
 @patient
