@@ -75,7 +75,7 @@ def outline(tokens: Sequence[Token]) -> Outline:
                 scope.tables += text == "," and scope.in_from
         elif kind == WORD and text in _CLAUSES:
             _clause(scope, text)
-        elif previous in _BEFORE_TABLE and kind in (WORD, QUOTED, STRING):
+        elif previous in _BEFORE_TABLE and kind in (WORD, QUOTED, STRING) and not _is_header(tokens, at):
             scope.owner.uses.append((name_of(token), scope.number))
         previous = text
     for scope in stack:
@@ -105,6 +105,14 @@ def _close(stack: list[_Scope]) -> None:
         if inner.in_from and outer.in_from:
             outer.tables += inner.tables - 1
     inner.end_select()
+
+
+def _is_header(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a name stands where it is defined or called: `a AS (…)`, `a(x) AS (…)`, `sum(…)`."""
+    following = [token[1] for token in tokens[at + 1 : at + 3]]
+    return following[:1] == ["("] or (
+        following[:1] == ["as"] and following[1:] != [] and following[1] in ("(", "not", "materialized")
+    )
 
 
 def _clause(scope: _Scope, word: str) -> None:

@@ -147,7 +147,7 @@ async def _try(engine: ProcessEngine, outside: Outside, code: str, must: str) ->
     host.close()
     await _only_idle_children(engine)
     assert outside.callers() == []
-    assert not list(Path("/tmp").glob("zz*"))  # noqa: ASYNC240
+    assert not list(Path("/tmp").glob("zz*"))
     gc.collect()
     assert _peak() - before < _GROWTH_BYTES
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.guard_own_attacks import ATTACKS
+
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT.parent / "shared" / "cases"
 RUNNER = Path(__file__).with_name("guard_runner.py")
-OWN = Path(__file__).with_name("guard_own_attacks.json")
 CATEGORIES = (
     "verb", "pragma_tvf", "function", "vtab", "internal", "transaction", "memory", "cpu", "disk", "parser",
     "params", "crash", "llm_noise",
@@ -52,6 +53,11 @@ def test_every_attack_is_blocked_or_bounded_as_it_says(category: str) -> None:
 
 def test_the_categories_cover_the_whole_corpus() -> None:
     assert {case["category"] for case in load(CASES / "guard_attacks.json")} <= set(CATEGORIES)
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_every_attack_of_our_own_is_blocked_or_bounded(part: int) -> None:
+    assert failures("attacks", ATTACKS[part::6]) == []
 
 
 @pytest.mark.parametrize("part", range(3))
