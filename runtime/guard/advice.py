@@ -28,6 +28,7 @@ from runtime.guard.dialects import dialect_hint
 from runtime.guard.parse import rewrites
 from runtime.guard.policy import Policy, is_reserved
 from runtime.guard.rules import refusal
+from runtime.guard.schema import SHADOW_ENDS
 
 __all__ = ("temp_full", "translate")
 
@@ -151,12 +152,21 @@ def _sqlite_error(
             )
         case sqlite3.SQLITE_AUTH:
             return refusal("action.unlisted")
+    if (own := _OWN_TABLE.search(message)) is not None:
+        # DEFENSIVE (Python 3.12 and newer) speaks before the authorizer does.
+        rule = "object.schema_table" if own[1].startswith("sqlite_") else "object.shadow"
+        return refusal(rule, own[1])
     return SqlError(
         message,
         hint=_hint(message, sql, policy, connection),
         exception=type(error).__name__,
         sqlite_name=name,
     )
+
+
+_OWN_TABLE = re.compile(
+    rf"table (sqlite_\w+|.+_(?:{'|'.join(SHADOW_ENDS)})) may not be (?:modified|dropped|altered|indexed)"
+)
 
 
 def _too_big(policy: Policy, sql: str | None) -> LimitExceeded:

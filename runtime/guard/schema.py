@@ -21,10 +21,10 @@ from runtime.guard.policy import Policy, is_reserved
 from runtime.guard.rules import refusal
 from runtime.guard.tokens import QUOTED, WORD, name_of, tokenize
 
-__all__ = ("Schema", "read_schema", "reserved_objects", "verify")
+__all__ = ("SHADOW_ENDS", "Schema", "read_schema", "reserved_objects", "verify")
 
 # The tables behind a virtual table, by the ends of their names (FTS5, R-Tree, FTS3 and FTS4).
-_SHADOWS = (
+SHADOW_ENDS = (
     "data",
     "idx",
     "content",
@@ -50,8 +50,9 @@ _MODULES = internal("SELECT name FROM pragma_module_list WHERE name NOT LIKE 'pr
 _RESERVED = tuple(
     internal(
         f"SELECT '{schema}', type, name, tbl_name, sql FROM {schema}.sqlite_master "
-        "WHERE substr(lower(name), 1, ?1) = ?2 OR substr(lower(tbl_name), 1, ?1) = ?2 "
-        "OR lower(name) IN (SELECT value FROM json_each(?3)) OR lower(tbl_name) IN (SELECT value FROM json_each(?3))"
+        "WHERE substr(lower(name), 1, :size) = :prefix OR substr(lower(tbl_name), 1, :size) = :prefix "
+        "OR lower(name) IN (SELECT value FROM json_each(:names)) "
+        "OR lower(tbl_name) IN (SELECT value FROM json_each(:names))"
     )
     for schema in ("main", "temp")
 )
@@ -164,7 +165,7 @@ def read_schema(connection: sqlite3.Connection) -> Schema:
         views=views,
         triggers=triggers,
         stored={name: tuple(found) for name, found in stored.items()},
-        shadows=frozenset(f"{name}_{end}" for name in virtual for end in _SHADOWS) & tables,
+        shadows=frozenset(f"{name}_{end}" for name in virtual for end in SHADOW_ENDS) & tables,
         modules=frozenset(row[0].lower() for row in connection.execute(_MODULES)),
         indexes=indexes,
         weighty=frozenset(stored),
@@ -187,7 +188,7 @@ def reserved_objects(connection: sqlite3.Connection, policy: Policy) -> frozense
     names = "[" + ",".join(f'"{name}"' for name in sorted(policy.internal)) + "]"
     found: set[tuple[Any, ...]] = set()
     for query in _RESERVED:
-        found.update(connection.execute(query, (len(prefix), prefix, names)))
+        found.update(connection.execute(query, {"size": len(prefix), "prefix": prefix, "names": names}))
     return frozenset(found)
 
 
