@@ -1,0 +1,333 @@
+"""Write the reference pages from the code, so that they cannot say anything else: `python docs/generate.py`.
+
+With `--check` nothing is written; the exit code tells whether the pages are up to date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import click
+
+from actors.session import SessionActor
+from helpers.api import builder_specs, method_specs
+from helpers.docs import helper_doc
+from helpers.spec import HelperSpec
+from helpers.stubs import camel_case
+from runtime import errors
+from runtime.cli import cli
+from runtime.gateway.metrics import METRICS
+from runtime.gateway.openapi import reference
+from runtime.guard import SESSION, rules
+from runtime.limits import Limits
+from runtime.method import MethodSpec
+from runtime.settings import Settings
+
+REFERENCE = ROOT / "docs" / "reference"
+NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run `make docs`. -->\n"
+
+
+def cell(text: object) -> str:
+    """Return text for a cell of a table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines) + "\n"
+
+
+def settings_page() -> str:
+    rows = []
+    for name, field in Settings.model_fields.items():
+        if name == "limits":
+            continue
+        value = field.get_default(call_default_factory=True)
+        shown = ", ".join(value) if isinstance(value, tuple) else value
+        rows.append(
+            (f"`{name}`", f"`{shown}`" if shown != "" else "none", f"`DURALITE_{name.upper()}`", field.description)
+        )
+    return f"""# Settings
+
+A setting comes from `duralite.toml` in the working folder (or the file that `DURALITE_CONFIG` names), then from
+the environment, then from a flag of `duralite serve`; the later wins. `duralite config show --origin` tells
+what holds and where it comes from. Lists in the environment are JSON.
+
+{table(("setting", "default", "environment", "what it does"), rows)}
+Limits have [a table of their own](limits.md).
+
+```toml
+# duralite.toml
+port = 8484
+durability = "full"
+
+[limits]
+max_open = 500
+statement_s = 10
+```
+"""
+
+
+def amount(value: object, unit: str) -> str:
+    if unit == "bytes" and isinstance(value, int):
+        for size, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
+            if value >= size and value % size == 0:
+                return f"{value // size} {name}"
+    return f"{value:,} {unit}"
+
+
+def limits_page() -> str:
+    rows = []
+    for name, field in Limits.model_fields.items():
+        extra = field.json_schema_extra
+        unit = str(extra["unit"]) if isinstance(extra, dict) else ""
+        rows.append((f"`{name}`", amount(field.default, unit), field.description))
+    return f"""# Limits
+
+Every limit of the service. An error that a limit caused names it (`"limit": "max_rows"`). Set one in
+`duralite.toml` under `[limits]`, by `DURALITE_LIMITS__<NAME>`, or with `duralite serve --limit name=value`.
+
+{table(("limit", "default", "what it bounds"), rows)}"""
+
+
+def error_classes() -> list[type[errors.DuraliteError]]:
+    """Return the classes of errors that a caller may see."""
+    found = [getattr(errors, name) for name in errors.__all__]
+    return [cls for cls in found if isinstance(cls, type) and "code" in vars(cls)]
+
+
+def errors_page() -> str:
+    rows = []
+    for cls in sorted(error_classes(), key=lambda cls: cls.code):
+        first = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        rows.append((f'<a id="{cls.code}"></a>`{cls.code}`', cls.status, f"`{cls.__name__}`", first))
+    return f"""# Errors
+
+Every error says what happened, why, and what to do instead. Over HTTP it is `application/problem+json`
+(RFC 9457); the command line shows the same members; in the sandbox it is an ordinary exception with `.code` and
+`.hint`.
+
+```json
+{{
+  "type": "/docs/errors#guard_refused",
+  "title": "The statement is not allowed",
+  "status": 403,
+  "detail": "PRAGMA statements are not allowed: they change settings that the runtime depends on.",
+  "code": "guard_refused",
+  "hint": "To inspect, use the table-valued form: SELECT * FROM pragma_table_info('t').",
+  "rule": "statement.pragma",
+  "instance": "/v1/session/chat-42/query",
+  "request_id": "…"
+}}
+```
+
+`code` is stable and what a program tests for; the text may change. `limit` names [the limit](limits.md) that was
+reached, `rule` [the guard rule](guard.md) that fired, `retry_after` the seconds to wait.
+
+{table(("code", "status", "class", "meaning"), rows)}"""
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its words, `sessions ls`."""
+    if isinstance(group, click.Group):
+        for name in group.list_commands(click.Context(group)):
+            command = group.get_command(click.Context(group), name)
+            assert command is not None
+            yield from commands(command, (*path, name))
+    else:
+        yield " ".join(path), group
+
+
+def options(command: click.Command) -> str:
+    rows = []
+    for parameter in command.params:
+        if not isinstance(parameter, click.Option) or parameter.hidden:
+            continue
+        names = ", ".join(f"`{name}`" for name in parameter.opts)
+        default = parameter.default
+        shown = parameter.show_default and default not in (None, (), False)
+        text = ", ".join(default) if isinstance(default, tuple) else default
+        rows.append((names, f"{parameter.help}{f' Default: `{text}`.' if shown else ''}"))
+    return table(("option", ""), rows) if rows else ""
+
+
+def cli_page() -> str:
+    parts = []
+    for words, command in commands(cli):
+        context = click.Context(command, info_name=f"duralite {words}")
+        usage = command.get_usage(context).removeprefix("Usage: ")
+        example = (command.epilog or "").replace("\b", "").replace("Example:", "").strip()
+        text = inspect.cleandoc(command.help or "")
+        parts.append(f"## {words}\n\n{text}\n\n```text\n{usage}\n```\n\n```sh\n{example}\n```\n\n{options(command)}")
+    return f"""# The command line
+
+`duralite NOUN VERB`, or `python -m runtime NOUN VERB`. A command speaks to the service at `--url`; without it, to
+the service that runs on the data folder; without one, it opens the data folder itself. `--json` writes exactly one
+JSON document to stdout, the answer or the problem; remarks and progress go to stderr. `NO_COLOR` is heeded.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | ok |
+| 1 | failed |
+| 2 | usage |
+| 3 | refused by the guard |
+| 4 | not found |
+| 5 | a limit was reached |
+
+{chr(10).join(parts)}"""
+
+
+def helper_section(helper: HelperSpec) -> str:
+    name = helper.name
+    alias = f"\n\nAlso spelt `{camel_case(name)}`." if camel_case(name) != name else ""
+    call, _, rest = helper_doc(helper).partition("\n")
+    text = rest.strip().replace("\nExample: ", "\nExample:\n\n```python\n")
+    if "```python" in text:
+        head, _, tail = text.partition("```python\n")
+        line, _, more = tail.partition("\n")
+        text = f"{head}```python\n{line}\n```\n{more}".rstrip()
+    return f"### `{helper.path}`\n\n```python\n{call}\n```\n\n{text}{alias}\n"
+
+
+def helpers_page() -> str:
+    db = "\n".join(helper_section(helper) for helper in method_specs(SessionActor.methods))
+    sql = "\n".join(helper_section(helper) for helper in builder_specs())
+    return f"""# Helpers
+
+What a program in the sandbox has in scope, without an import: `db` (the session's database), `sql` (builders of
+SQL text and parameters), `inputs` (a dict), `tools`, and `helpers` with the same. Errors are ordinary exceptions
+with `.code` and `.hint`. camelCase spellings work too; a `db` call may be awaited and need not be.
+
+## db
+
+`db.query` gives a list of dicts, with `.columns` and `.truncated`.
+
+{db}
+## sql
+
+A builder touches no database: it returns a `Query(sql, params)`, which `db.query` takes as it is. Every name is
+quoted and every value bound. A table may be a Query itself, so builders nest.
+
+{sql}"""
+
+
+def guard_page() -> str:
+    parts = []
+    for layer in dict.fromkeys(rule.layer for rule in rules()):
+        rows = [
+            (f"`{r.id}`", r.title, r.reason, r.instead) for r in rules() if r.layer == layer
+        ]
+        parts.append(f"## Layer: {layer}\n\n{table(('rule', 'refused', 'because', 'instead'), rows)}")
+    bounds = [(f"`{name}`", f"{getattr(SESSION.limits, name):,}") for name in type(SESSION.limits).__slots__]
+    return f"""# Guard rules
+
+What strangers' SQL may not do, rule by rule. A refusal is the error [`guard_refused`](errors.md#guard_refused) and
+names its rule; [the guard](../explanation/guard.md) tells how the layers work together.
+
+{chr(10).join(parts)}
+## Bounds of a statement
+
+SQLite's own limits, as the session policy sets them.
+
+{table(("bound", "value"), bounds)}"""
+
+
+def metrics_page() -> str:
+    rows = [(f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), text) for name, kind, labels, text in METRICS]
+    return f"""# Metrics
+
+`GET /metrics`, in the Prometheus text format. Labels are bounded: no name that a caller chose is among them.
+
+{table(("metric", "kind", "labels", "meaning"), rows)}"""
+
+
+def method_section(type_name: str, spec: MethodSpec) -> str:
+    verb = "GET, POST" if spec.read_only else "POST"
+    rows = [
+        (f"`{p.name}`", "yes" if p.required else f"no (`{p.default}`)", p.doc or "") for p in spec.parameters
+    ]
+    arguments = table(("argument", "needed", ""), rows) if rows else "No arguments.\n"
+    scope = f"Scope `{spec.scope}`." + (" What it removes cannot be had back." if spec.destructive else "")
+    return f"### {verb} /v1/{type_name}/{{name}}/{spec.name}\n\n{spec.doc}\n\n{scope}\n\n{arguments}"
+
+
+def http_page() -> str:
+    document = reference()
+    rows = [
+        (f"`{verb.upper()} {path}`", operation.get("summary", ""))
+        for path, item in document["paths"].items()
+        if path.count("{") < 2 and "/{name}/" not in path
+        for verb, operation in item.items()
+        if isinstance(operation, dict) and "responses" in operation
+    ]
+    parts = [
+        method_section(cls.type_name, spec)
+        for cls in (SessionActor,)
+        for spec in cls.methods.values()
+        if spec.public
+    ]
+    return f"""# HTTP
+
+Requests and answers are JSON; `/openapi.json` is the same for machines, `/docs` for a browser. A name in a path is
+any text, percent-encoded. Errors are [problems](errors.md). A key goes into `Authorization: Bearer dl_…`; on a
+loopback service the local owner needs none.
+
+| header | meaning |
+| --- | --- |
+| `X-Request-Timeout` | seconds this call may take, at most the limit `call_s` |
+| `Idempotency-Key` | on a POST that writes: the same key and body give the stored answer and no second effect |
+| `If-None-Match` | on a GET: 304 while the session did not change |
+| `X-Request-Id` | is echoed, and stands in the log |
+| `Accept` | `text/csv` and `application/x-ndjson` for rows; or `?format=csv`, `?format=ndjson` |
+
+## The service
+
+{table(("endpoint", ""), rows)}
+## Methods of a session
+
+{chr(10).join(parts)}"""
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "limits.md": limits_page,
+    "errors.md": errors_page,
+    "cli.md": cli_page,
+    "http.md": http_page,
+    "helpers.md": helpers_page,
+    "guard.md": guard_page,
+    "metrics.md": metrics_page,
+}
+
+
+def pages() -> dict[str, str]:
+    """Return every generated page by its file name."""
+    return {name: f"{NOTE}{make().rstrip()}\n" for name, make in PAGES.items()}
+
+
+def main(arguments: list[str]) -> int:
+    stale: list[Any] = []
+    for name, text in pages().items():
+        path = REFERENCE / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path.relative_to(ROOT))
+        if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(f"{'out of date' if '--check' in arguments else 'written'}: {path}")
+    if stale and "--check" in arguments:
+        print("Run `make docs` and commit what it wrote.")
+    return int("--check" in arguments and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""The command line: `duralite NOUN VERB`, put together from the files beside this one."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from runtime.cli import bench, code, config, demo, doctor, keys, serve, sessions, tools
+
+__all__ = ("cli", "installed_version", "main")
+
+
+def installed_version() -> str:
+    """Return the version that is installed; `0` from a folder that was never installed."""
+    try:
+        return version("duralite")
+    except PackageNotFoundError:
+        return "0"
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="\b\nExample:\n  duralite sql chat-42 'SELECT count(*) FROM orders'",
+)
+@click.version_option(
+    installed_version(),
+    message=f"duralite %(version)s, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
+)
+def cli() -> None:
+    """Give every session, project and user a small SQLite database of its own.
+
+    Commands speak to the service that runs on the data folder, or to --url. Without either they open the
+    data folder themselves. Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by the guard, 4 not found, 5 a limit.
+    """
+
+
+for _part in (serve, code, sessions, keys, tools, config, doctor, demo, bench):
+    for _command in _part.COMMANDS:
+        cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="duralite")

@@ -1,0 +1,131 @@
+"""`run` and `sql`: a program or a statement, on a session of its own."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from runtime.cli.client import Client, session_path
+from runtime.cli.command import connected
+from runtime.cli.failure import FAILED, LIMIT, OK, REFUSED
+from runtime.cli.output import Output
+from runtime.cli.values import json_object, loose, pairs
+from runtime.errors import DuraliteError
+from runtime.guard import SESSION, Guard
+
+__all__ = ("COMMANDS",)
+
+DEFAULT_SESSION = "default-session"
+
+
+@connected("run", example="duralite run report.py --session chat-42 --input year=2009")
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--session", "-s", default=DEFAULT_SESSION, show_default=True, help="The session's name.")
+@click.option("--input", "-i", multiple=True, callback=pairs, help="name=value in `inputs`; JSON or text.")
+@click.option("--inputs", callback=json_object, help="A JSON object as `inputs`.")
+@click.option("--timeout", "wall", type=click.FloatRange(min=0.05), help="Seconds of wall time.")
+async def run(
+    client: Client,
+    out: Output,
+    file: Any,
+    session: str,
+    inputs: dict[str, Any],
+    input: dict[str, Any],
+    wall: float | None,
+) -> int:
+    """Run a Python program in the sandbox, with a session's database in scope as `db`.
+
+    FILE is a program, `-` reads it from stdin. What it prints goes to stdout, then the value of its last
+    expression or assignment.
+    """
+    body: dict[str, Any] = {"code": file.read(), "inputs": {**inputs, **input}}
+    if wall is not None:
+        body["limits"] = {"wall_s": wall}
+    result = await client.call("POST", session_path(session, "run"), body)
+    if out.as_json:
+        out.json(result)
+    else:
+        _show_run(out, result)
+    return _run_code(result)
+
+
+def _show_run(out: Output, result: dict[str, Any]) -> None:
+    if result["logs"]:
+        out.text("\n".join(result["logs"]))
+    if result["value"] is not None:
+        out.value(result["value"])
+    if error := result["error"]:
+        place = f"line {error['line']}: " if error.get("line") else ""
+        out.fail(
+            {"detail": f"{place}{error['type']}: {error['message']}"}
+            | {"hint": error.get("hint"), "limit": result.get("limit")}
+        )
+        if error.get("traceback"):
+            out.note(error["traceback"].rstrip())
+    usage = result["usage"]
+    written = f"{result['effects']['write_calls']} of them wrote"
+    out.note(f"{result['status']}: {usage['wall_ms']:.1f} ms, {usage['calls']} helper calls, {written}")
+
+
+def _run_code(result: dict[str, Any]) -> int:
+    if result["status"] == "ok":
+        return OK
+    if result["status"] == "limit":
+        return LIMIT
+    return REFUSED if (result["error"] or {}).get("code") == "guard_refused" else FAILED
+
+
+@connected("sql", example="duralite sql chat-42 'SELECT * FROM orders WHERE total > ?' -p 100")
+@click.argument("session")
+@click.argument("statement")
+@click.option(
+    "--param", "-p", "positional", multiple=True, help="The value of the next ?; JSON or text."
+)
+@click.option("--params", callback=json_object, help="A JSON object for :name parameters.")
+@click.option("--limit", type=click.IntRange(min=0), help="Show at most so many rows.")
+async def sql(
+    client: Client,
+    out: Output,
+    session: str,
+    statement: str,
+    positional: tuple[str, ...],
+    params: dict[str, Any],
+    limit: int | None,
+) -> None:
+    """Run one SQL statement on a session, and show its rows or what it changed.
+
+    STATEMENT `-` reads it from stdin.
+    """
+    text = sys.stdin.read() if statement == "-" else statement
+    values: Any = params or [loose(value) for value in positional]
+    if _writes(text):
+        answer = await client.call("POST", session_path(session, "exec"), {"sql": text, "params": values})
+        shown = answer.get("columns") is not None
+    else:
+        body = {"sql": text, "params": values, "limit": limit, "row_format": "arrays"}
+        answer = await client.call("POST", session_path(session, "query"), body)
+        shown = True
+    if out.as_json:
+        out.json(answer)
+        return
+    if shown:
+        rows = answer["rows"]
+        columns = answer["columns"]
+        out.table(columns, [[row[c] for c in columns] if isinstance(row, dict) else row for row in rows])
+        cut = " (cut: there are more)" if answer.get("truncated") else ""
+        out.note(f"{len(rows):,} rows{cut}, {answer['duration_ms']:.1f} ms")
+    if answer.get("rows_affected") is not None:
+        out.note(f"{answer['rows_affected']:,} rows changed, {answer['duration_ms']:.1f} ms", style="")
+
+
+def _writes(text: str) -> bool:
+    """Tell by the guard's own reading whether a statement writes; what it refuses, the service refuses."""
+    try:
+        return Guard(SESSION).check(text).writes
+    except DuraliteError:
+        return True
+
+
+COMMANDS = (run, sql)

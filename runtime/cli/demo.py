@@ -1,0 +1,186 @@
+"""`demo`: the whole of it in a few seconds, on real data: a service, a session, a program in the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from runtime.cli.client import Client, Place, connect, running_service, session_path
+from runtime.cli.command import local
+from runtime.cli.failure import FAILED, OK, ServiceError
+from runtime.cli.output import Output
+
+__all__ = ("COMMANDS", "example_file", "read_penguins")
+
+SESSION = "penguins"
+_START_S = 60.0
+_STOP_S = 30.0
+_NUMBERS = frozenset({"bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "year"})
+_SCHEMA = {
+    "species": "TEXT NOT NULL",
+    "island": "TEXT NOT NULL",
+    "bill_length_mm": "REAL",
+    "bill_depth_mm": "REAL",
+    "flipper_length_mm": "INTEGER",
+    "body_mass_g": "INTEGER",
+    "sex": "TEXT",
+    "year": "INTEGER NOT NULL",
+}
+_NEXT = (
+    ("make serve", "the service, on http://127.0.0.1:8484; then, in another terminal:"),
+    ("curl http://127.0.0.1:8484/docs", "what it answers"),
+    ("{duralite} run - --session chat-42", "type a program, end it with Ctrl-D; `db` and `sql` are in scope"),
+    ("{duralite} sql chat-42 'SELECT * FROM pragma_table_list'", "look at what the program left"),
+    ("{duralite} tools --only run --format anthropic", "the tool to give to a model"),
+)
+
+
+def example_file(name: str) -> Path:
+    """Return a file of docs/examples, from a checkout or from the installed package."""
+    here = Path(__file__).resolve().parent
+    places = (here.parents[1] / "docs" / "examples" / name, here / "examples" / name)
+    return next((place for place in places if place.exists()), places[0])
+
+
+def read_penguins() -> list[dict[str, Any]]:
+    """Return the 344 penguins as records; `NA` is None."""
+    with example_file("penguins.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            {name: _measure(name, text) for name, text in row.items()} for row in csv.DictReader(file)
+        ]
+
+
+def _measure(name: str, text: str) -> Any:
+    if text == "NA":
+        return None
+    if name not in _NUMBERS:
+        return text
+    return float(text) if "_mm" in name and name.startswith("bill") else int(text)
+
+
+@local("demo", example="duralite demo")
+def demo(out: Output) -> int:
+    """Start a service, load penguins into a session, and run a program on them in the sandbox."""
+    return asyncio.run(_demo(out))
+
+
+async def _demo(out: Output) -> int:
+    with tempfile.TemporaryDirectory(prefix="duralite-demo-") as folder:
+        started = time.perf_counter()
+        async with _service(Path(folder)) as place, connect(place) as client:
+            out.note(f"The service is up at {place.url} ({_ms(started)})")
+            loaded = await _load(client, out)
+            result = await _run(client, out, loaded)
+            answer = await client.call("POST", session_path(SESSION, "get_state"), {"key": "penguins_answer"})
+    if out.as_json:
+        out.json({"result": result, "saved": answer["value"]})
+    if result["status"] != "ok" or answer["value"] != result["value"]:
+        out.fail({"detail": "The program did not end as it should.", **(result["error"] or {})})
+        return FAILED
+    out.note("The service has stopped. Try next:", style="bold")
+    duralite = _command()
+    for line, what in _NEXT:
+        out.note(f"  {line.format(duralite=duralite)}\n      {what}", style="")
+    return OK
+
+
+async def _load(client: Client, out: Output) -> int:
+    records = read_penguins()
+    started = time.perf_counter()
+    await client.call("POST", session_path(SESSION, "create_table"), {"name": "penguins", "schema": _SCHEMA})
+    body = {"table": "penguins", "records": records}
+    answer = await client.call("POST", session_path(SESSION, "batch_insert"), body)
+    out.note(f"Loaded {answer['inserted']} penguins into the session {SESSION!r} ({_ms(started)})")
+    return int(answer["inserted"])
+
+
+async def _run(client: Client, out: Output, rows: int) -> dict[str, Any]:
+    code = example_file("penguins_program.py").read_text(encoding="utf-8")
+    started = time.perf_counter()
+    body = {"code": code, "inputs": {"rows": rows}}
+    result: dict[str, Any] = await client.call("POST", session_path(SESSION, "run"), body)
+    out.note(f"Ran docs/examples/penguins_program.py in the sandbox ({_ms(started)})\n")
+    if not out.as_json and result["status"] == "ok":
+        out.value(result["value"])
+        out.text("\n" + "\n".join(result["logs"]) + "\n")
+        calls = [[call["name"], call["ms"]] for call in result["calls"]]
+        out.table(("call", "ms"), calls)
+        usage = result["usage"]
+        out.note(f"{usage['calls']} calls, {usage['wall_ms']:.1f} ms in all, {usage['cpu_ms']:.1f} ms of CPU\n")
+    return result
+
+
+@asynccontextmanager
+async def _service(data: Path) -> AsyncIterator[Place]:
+    """Give a service of its own on a free port, as a process; it is stopped at the end."""
+    # Settings of the operator do not belong here, and the folder that this runs from may be any.
+    root = Path(__file__).resolve().parents[2]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DURALITE_")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), environment.get("PYTHONPATH"))))
+    flags = ("--data", str(data), "--port", "0", "--log-level", "warning")
+    process = await asyncio.create_subprocess_exec(
+        *_python(), "serve", *flags, cwd=data, env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield Place(url=await _url(process, data))
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _url(process: asyncio.subprocess.Process, data: Path) -> str:
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        async with asyncio.timeout(_START_S):
+            while not ended.done():
+                if (url := running_service(data)) is not None:
+                    return url
+                await asyncio.wait([ended], timeout=0.02)
+    except TimeoutError:
+        pass
+    finally:
+        ended.cancel()
+    raise ServiceError(
+        {
+            "code": "unavailable",
+            "title": "The service did not start",
+            "detail": "The service of the demo did not start; its own message stands above.",
+            "hint": "`duralite doctor` tells what this machine lacks.",
+        }
+    )
+
+
+def _python() -> Sequence[str]:
+    return (sys.executable, "-m", "runtime")
+
+
+def _command() -> str:
+    """Return how this command was called, for the lines that a person copies."""
+    called = Path(sys.argv[0])
+    if called.name != "duralite":
+        return "python -m runtime"
+    try:
+        return str(called.relative_to(Path.cwd()))
+    except ValueError:
+        return str(called)
+
+
+def _ms(started: float) -> str:
+    return f"{(time.perf_counter() - started) * 1e3:,.0f} ms"
+
+
+COMMANDS = (demo,)

@@ -1,0 +1,190 @@
+"""`sessions`: list, look at, keep, copy, move and delete session databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import Progress, TaskID
+
+from runtime.cli.client import Client, session_path
+from runtime.cli.command import connected
+from runtime.cli.failure import FAILED, OK
+from runtime.cli.output import Output
+
+__all__ = ("COMMANDS",)
+
+_PIECE = 256 * 1024
+
+
+@click.group("sessions", epilog="\b\nExample:\n  duralite sessions ls")
+def sessions() -> None:
+    """List, look at, keep, copy, move and delete sessions."""
+
+
+@connected("ls", example="duralite sessions ls --search chat")
+@click.option("--search", help="Only names that contain this text.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+async def ls(client: Client, out: Output, search: str | None, limit: int | None) -> None:
+    """List the sessions, by name."""
+    found = [item async for item in client.pages("/v1/session", limit=limit, query={"q": search})]
+    if out.as_json:
+        out.json(found)
+        return
+    columns = ("name", "size", "created", "last_used", "pinned")
+    out.table(columns, [[item.get(column) for column in columns] for item in found])
+    out.note(f"{len(found):,} sessions")
+
+
+@connected("show", example="duralite sessions show chat-42")
+@click.argument("name")
+async def show(client: Client, out: Output, name: str) -> None:
+    """Show one session: its facts and its tables."""
+    facts = await client.call("GET", session_path(name))
+    tables = await client.call("POST", session_path(name, "tables"), {})
+    if out.as_json:
+        out.json({**facts, "tables": tables})
+        return
+    out.facts(facts)
+    if tables:
+        rows = [[t["name"], t["type"], t["rows"], ", ".join(c["name"] for c in t["columns"])] for t in tables]
+        out.table(("table", "type", "rows", "columns"), rows)
+
+
+@connected("rm", example="duralite sessions rm chat-41 chat-42 --yes")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+async def rm(client: Client, out: Output, names: tuple[str, ...], yes: bool) -> int:
+    """Delete sessions, with all that is in them. There is no way back."""
+    if not yes:
+        what = f"session {names[0]!r}" if len(names) == 1 else f"{len(names)} sessions"
+        if not click.confirm(f"Delete {what} for good?", err=True):
+            out.note("Nothing was deleted.")
+            return FAILED
+    for name in names:
+        await client.call("DELETE", session_path(name))
+        out.note(f"deleted {name!r}", style="")
+    if out.as_json:
+        out.json({"deleted": list(names)})
+    return OK
+
+
+@connected("pin", example="duralite sessions pin chat-42")
+@click.argument("name")
+async def pin(client: Client, out: Output, name: str) -> None:
+    """Keep a session for good: it no longer expires."""
+    await _pin(client, out, name, True)
+
+
+@connected("unpin", example="duralite sessions unpin chat-42")
+@click.argument("name")
+async def unpin(client: Client, out: Output, name: str) -> None:
+    """Let a session expire again, its whole time from now on."""
+    await _pin(client, out, name, False)
+
+
+async def _pin(client: Client, out: Output, name: str, pinned: bool) -> None:
+    await client.call("GET", session_path(name))  # a call would make the session; here it must exist
+    answer = await client.call("POST", session_path(name, "pin"), {"pinned": pinned})
+    if out.as_json:
+        out.json(answer)
+    out.note(f"{name!r} {'is kept for good' if pinned else 'expires when nobody uses it'}", style="")
+
+
+@connected("clone", example="duralite sessions clone chat-42 chat-42-copy")
+@click.argument("name")
+@click.argument("copy")
+async def clone(client: Client, out: Output, name: str, copy: str) -> None:
+    """Copy a session, its tables and its saved state, into a new one."""
+    await client.call("GET", session_path(name))
+    answer = await client.call("POST", session_path(name, "clone"), {"name": copy})
+    if out.as_json:
+        out.json(answer)
+    out.note(f"copied {name!r} to {copy!r}", style="")
+
+
+@connected("export", example="duralite sessions export chat-42 --output chat-42.sqlite")
+@click.argument("name")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="The file; else NAME.FORMAT."
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(("sqlite", "csv", "ndjson")),
+    default="sqlite",
+    show_default=True,
+    help="The whole file, or the rows of a query.",
+)
+@click.option("--sql", "query", help="The query, for csv and ndjson.")
+@click.option("--force", "-f", is_flag=True, help="Write over a file that is there.")
+async def export(
+    client: Client, out: Output, name: str, output: Path | None, kind: str, query: str | None, force: bool
+) -> None:
+    """Save a session as an SQLite file, or the rows of a query as CSV or NDJSON."""
+    await client.call("GET", session_path(name))
+    target = output or Path(f"{_file_name(name)}.{kind}")
+    if target.exists() and not force:
+        raise click.UsageError(f"{target} is there already; --force writes over it.")
+    partial = target.with_name(f".{target.name}.partial")
+    size = 0
+    try:
+        with out.progress() as progress:
+            task = progress.add_task(f"export {target.name}", total=None)
+            async with client.download(
+                session_path(name, "export"), {"format": kind, "sql": query}
+            ) as answer:
+                with partial.open("wb") as file:
+                    async for piece in answer.aiter_bytes():
+                        size += len(piece)
+                        file.write(piece)
+                        progress.update(task, completed=size)
+        partial.replace(target)  # the name appears only with the whole content
+    finally:
+        partial.unlink(missing_ok=True)
+    if out.as_json:
+        out.json({"file": str(target), "bytes": size})
+    out.note(f"wrote {target} ({size:,} bytes)", style="")
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if (c.isalnum() and c.isascii()) or c in "-_" else "_" for c in name)[:60]
+
+
+@connected("import", example="duralite sessions import chat-42 shop.sqlite")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Drop tables of the same names first.")
+async def import_(client: Client, out: Output, name: str, file: Path, replace: bool) -> None:
+    """Load the tables of an SQLite file into a session, which is made if it is new."""
+    size = file.stat().st_size
+    with out.progress() as progress:
+        task = progress.add_task(f"import {file.name}", total=size)
+        answer = await client.upload(
+            session_path(name, "import_file"), _pieces(file, progress, task), size, {"replace": replace}
+        )
+    if out.as_json:
+        out.json(answer)
+        return
+    out.table(("table", "rows"), list(answer["tables"].items()))
+    if answer["skipped"]:
+        out.note("left out (views, triggers, virtual tables): " + ", ".join(answer["skipped"]), style="")
+
+
+async def _pieces(file: Path, progress: Progress, task: TaskID) -> AsyncIterator[bytes]:
+    with file.open("rb") as stream:
+        while piece := await asyncio.to_thread(stream.read, _PIECE):
+            yield piece
+            progress.advance(task, len(piece))
+
+
+def _add(*commands: Any) -> tuple[click.Group]:
+    for command in commands:
+        sessions.add_command(command)
+    return (sessions,)
+
+
+COMMANDS = _add(ls, show, rm, pin, unpin, clone, export, import_)
