@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from mypy import api as mypy
 
+from actors.session.actor import SessionActor
 from helpers import sql
 from helpers.annotations import type_text
 from helpers.api import db_helpers, method_helper, sql_helpers
@@ -21,6 +21,7 @@ from helpers.stubs import camel_case, stub_text
 from runtime.errors import InputError, NotFound
 from runtime.limits import Limits
 from runtime.method import collect_methods, method
+from runtime.testing import harness
 
 from .shop import METHODS, Answer
 
@@ -216,41 +217,34 @@ def test_docs_speak_of_search_only_where_it_is_in_scope() -> None:
     assert 'helpers.search("words")' in model_docs(HELPERS, discovery=True)
 
 
-def test_the_example_in_the_docs_runs() -> None:
-    class Db:
-        def __init__(self) -> None:
-            self.connection = sqlite3.connect(":memory:")
+async def test_the_example_in_the_docs_runs_in_a_session(tmp_path: Path) -> None:
+    """The real thing: session, guard and sandbox."""
+    async with harness(tmp_path, SessionActor) as host:
+        session = host.namespace("session").get("docs")
+        result = await session.run(code=EXAMPLE)
+        assert (result.status, result.logs) == ("ok", ["AAA: 30.00", "BBB: 17.50"]), result.error
+        assert result.value == {
+            "best": "AAA",
+            "months": [{"month": "2024-01", "total": 10.0}, {"month": "2024-02", "total": 37.5}],
+        }
+        assert (await session.get_state(key="best_customer"))["value"] == "AAA"
 
-        def create_table(self, name: str, schema: dict[str, str]) -> None:
-            columns = ", ".join(f"{column} {kind}" for column, kind in schema.items())
-            self.connection.execute(f"CREATE TABLE {name} ({columns})")
 
-        def batch_insert(self, table: str, records: list[dict[str, Any]]) -> int:
-            for record in records:
-                marks = ", ".join("?" * len(record))
-                self.connection.execute(f"INSERT INTO {table} VALUES ({marks})", list(record.values()))
-            return len(records)
-
-        def query(self, query: str | sql.Query) -> list[dict[str, Any]]:
-            text, values = query if isinstance(query, sql.Query) else (query, ())
-            cursor = self.connection.execute(text, values)
-            return [dict(zip([c[0] for c in cursor.description], row, strict=True)) for row in cursor]
-
-        def save_state(self, key: str, value: Any) -> None:
-            assert (key, value) == ("best_customer", "AAA")
-
-    *statements, last = ast.parse(EXAMPLE).body
-    assert isinstance(last, ast.Expr)
-    printed: list[str] = []
-    scope: dict[str, Any] = {"db": Db(), "sql": sql, "print": printed.append}
-    exec(compile(ast.Module(statements, []), "example", "exec"), scope)
-    value = eval(compile(ast.Expression(last.value), "example", "eval"), scope)
-    scope["db"].connection.close()
-    assert printed == ["AAA: 30.00", "BBB: 17.50"]
-    assert value == {
-        "best": "AAA",
-        "months": [{"month": "2024-01", "total": 10.0}, {"month": "2024-02", "total": 37.5}],
-    }
+def test_the_helpers_of_a_session_have_a_stub_docs_and_schemas() -> None:
+    helpers = (*db_helpers(SessionActor.methods), *sql_helpers())
+    names = {helper.path for helper in helpers}
+    assert {
+        "db.query",
+        "db.exec",
+        "db.batch_insert",
+        "db.create_table",
+        "db.save_state",
+        "db.get_state",
+    } < names
+    ast.parse(stub_text(helpers))
+    assert estimate_tokens(model_docs(helpers)) <= 4_000
+    query = next(helper for helper in helpers if helper.path == "db.query")
+    assert "row_format" not in query.arguments()
 
 
 @pytest.mark.parametrize(
