@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +113,14 @@ class Directory:
 
     async def close(self) -> None:
         """Write what waits and close the file. Idempotent."""
+        # Not cancelled: it may be in the middle of writing the notes it took.
         if self._flusher is not None:
-            self._flusher.cancel()
+            await asyncio.wait([self._flusher])
             self._flusher = None
-        if self._created or self._used:
+        try:
             await self.flush()
-        await self.connection.close()
+        finally:
+            await self.connection.close()
 
     # Notes, written in batches
 
@@ -271,8 +273,12 @@ class Directory:
 
     # After a crash
 
-    async def reconcile(self, types: Iterable[str]) -> int:
-        """Adopt files that have no row, drop rows that have no file, and return how many rows changed."""
+    async def reconcile(self, types: Mapping[str, float | None]) -> int:
+        """Adopt files that have no row, drop rows that have no file, and return how many rows changed.
+
+        `types` maps each actor type to its TTL in seconds; an adopted actor counts as used now.
+        """
+        now = self._clock.now()
         known = await self.connection.run(lambda tx: tx.all("SELECT id, type FROM actors"), read_only=True)
         rows = {str(i): str(t) for i, t in known}
         loop = asyncio.get_running_loop()
@@ -283,12 +289,14 @@ class Directory:
                 a = file.address
                 tx.execute(
                     "INSERT OR IGNORE INTO actors (id, type, owner, name, created, last_used) VALUES (?, ?, ?, ?, ?, ?)",
-                    (file.id, a.type, a.owner, a.name, file.created, file.used),
+                    (file.id, a.type, a.owner, a.name, file.created, now),
                 )
                 tx.executemany(
                     "INSERT OR REPLACE INTO alarms VALUES (?, ?, ?)",
                     [(file.id, n, d) for n, d in file.alarms],
                 )
+                if (ttl := types.get(a.type)) is not None:
+                    tx.execute("INSERT OR IGNORE INTO alarms VALUES (?, '_ttl', ?)", (file.id, now + ttl))
             tx.executemany("DELETE FROM actors WHERE id = ?", [(i,) for i in lost])
             tx.executemany("DELETE FROM alarms WHERE actor = ?", [(i,) for i in lost])
 
@@ -314,7 +322,6 @@ class _ActorFile:
     id: ActorId
     address: ActorAddress
     created: float
-    used: float
     alarms: list[tuple[str, float]]
 
 
@@ -337,7 +344,7 @@ def _read_file(path: Path) -> _ActorFile | None:
             meta = dict(raw.execute("SELECT key, value FROM main._duralite_meta").fetchall())
             alarms = raw.execute("SELECT name, due FROM main._duralite_alarms WHERE dead = 0").fetchall()
         address = ActorAddress(str(meta["type"]), str(meta["owner"]), str(meta["name"]))
-        return _ActorFile(ActorId(path.stem), address, float(meta["created"]), path.stat().st_mtime, alarms)
+        return _ActorFile(ActorId(path.stem), address, float(meta["created"]), alarms)
     except (sqlite3.Error, KeyError) as error:
         # A crash before the first commit leaves a template without a name. It stays, and nothing refers to it.
         _log.warning("directory.file_skipped", file=path.name, reason=str(error))

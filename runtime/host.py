@@ -6,40 +6,50 @@ It holds what all actors share (clock, settings, directory, alarms, events) and 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
+import sqlite3
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import structlog
 
 from runtime.actor import Actor
-from runtime.alarms import AlarmScheduler
+from runtime.alarms import TTL_ALARM, AlarmScheduler
 from runtime.clock import Clock, SystemClock
 from runtime.context import LOCAL_ACCOUNT, CallContext, current_context
 from runtime.directory import ActorRecord, Directory
-from runtime.errors import ActorNotFound, ActorOverloaded, Conflict, MethodNotFound, Unavailable
+from runtime.errors import (
+    ActorNotFound,
+    ActorOverloaded,
+    Conflict,
+    DeadlineExceeded,
+    DuraliteError,
+    MethodNotFound,
+    Unavailable,
+)
 from runtime.events import Events
 from runtime.guard import Guard
 from runtime.ids import ActorAddress, ActorId, actor_id, check_name
 from runtime.instance import Instance, Wrap
+from runtime.lock import FolderLock
 from runtime.method import MethodSpec
 from runtime.namespace import Namespace
 from runtime.placement import LocalPlacement, Placement
+from runtime.places import Opening, Places
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.storage.connection import Connection
-from runtime.storage.migrations import migrate
-from runtime.storage.opening import open_raw
+from runtime.storage.opening import move_in, remove_file, template
 from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
 from runtime.storage.watchdog import Watchdog
 
 __all__ = ("Host",)
+
+R = TypeVar("R")
 
 _REST_S = 1.0
 _log = structlog.get_logger("duralite.host")
@@ -62,9 +72,16 @@ class Host:
         self.watchdog: Watchdog
         self.opened = self.evicted = self.deleted = 0
         self._live: dict[ActorAddress, Instance] = {}
-        self._opening: dict[ActorAddress, asyncio.Future[Instance]] = {}
+        self._opening: dict[ActorAddress, Opening] = {}
         self._deleting: dict[ActorAddress, asyncio.Event] = {}
-        self._room = asyncio.Event()
+        self._places = Places(
+            settings.limits.max_open,
+            lambda type_name: self.registry.get(type_name).max_open,
+            self._live.values,
+            self._evict,
+        )
+        self._lock: FolderLock | None = None
+        self._awake = asyncio.Event()
         self._templates: dict[str, bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._accepting = False
@@ -74,15 +91,16 @@ class Host:
 
     async def start(self) -> None:
         """Open the directory, compare it with the files, start the types' services and the alarms."""
+        self._lock = FolderLock(self.settings.data)
         self.watchdog = Watchdog()
         self.directory = Directory(self.settings.data, self.clock, self.settings.limits, self.watchdog)
-        await self.directory.open()
         try:
-            await self.directory.reconcile([t.type_name for t in self.registry])
+            await self.directory.open()
+            await self.directory.reconcile({t.type_name: t.ttl_seconds(self) for t in self.registry})
             loop = asyncio.get_running_loop()
             for actor_type in self.registry:
-                self._templates[actor_type.type_name] = await loop.run_in_executor(
-                    None, _template, actor_type
+                self._templates[actor_type.type_name] = await _in_thread(
+                    partial(template, actor_type.migrations)
                 )
                 await actor_type.start_type(self)
             self.alarms = AlarmScheduler(self)
@@ -90,8 +108,18 @@ class Host:
             self.alarms.start()
             self._tasks = [loop.create_task(self._sweep())]
         except BaseException:
-            await self.directory.close()
+            await self._stop_shared()
             raise
+
+    async def _stop_shared(self) -> None:
+        try:
+            for actor_type in self.registry:
+                await actor_type.stop_type(self)
+        finally:
+            await self.directory.close()
+            self.watchdog.close()
+            if self._lock is not None:
+                self._lock.release()
 
     async def stop(self) -> None:
         """Drain: take no new calls, let running ones end within `drain_s`, checkpoint every file. Idempotent."""
@@ -102,19 +130,19 @@ class Host:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._opening:
+            for opening in self._opening.values():
+                opening.give_up()
+            await asyncio.wait([opening.task for opening in self._opening.values()])
         closings = [asyncio.ensure_future(self._close(instance)) for instance in list(self._live.values())]
         if closings:
             _, late = await asyncio.wait(closings, timeout=self.settings.limits.drain_s)
             if late:
                 for instance in list(self._live.values()):
                     _log.warning("actor.drain_forced", actor=instance.id, type=instance.address.type)
-                    instance.connection.interrupt()
                     instance.abandon(_shut_down())
                 await asyncio.wait(late, timeout=5)
-        for actor_type in self.registry:
-            await actor_type.stop_type(self)
-        await self.directory.close()
-        self.watchdog.close()
+        await self._stop_shared()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -210,7 +238,9 @@ class Host:
         Raises:
             Unavailable: the host drains.
             ActorOverloaded: all `max_open` actors are busy until the deadline.
+            DeadlineExceeded: opening takes longer than that.
         """
+        there = create
         while True:
             if not self._accepting:
                 raise Unavailable(
@@ -221,38 +251,80 @@ class Host:
                 instance.held += held
                 return instance
             if instance is not None:
-                await instance.closed.wait()
+                await _wait(instance.closed, deadline)
                 await asyncio.sleep(0)  # let its closer take it off the list
                 continue
             if (gone := self._deleting.get(address)) is not None:
-                await gone.wait()
+                await _wait(gone, deadline)
+                there = create
                 continue
-            if (opening := self._opening.get(address)) is not None:
-                await asyncio.shield(opening)
+            opening = self._opening.get(address)
+            if opening is None:
+                if not there:
+                    if not await _in_thread(self.path_of(address).exists):
+                        return None
+                    there = True
+                    continue  # much may have happened meanwhile
+                opening = self._begin_opening(address)
+            try:
+                if not await opening.wait(_left(deadline)):
+                    raise self._not_opened(opening)
+            except asyncio.CancelledError:
+                self.rested()
+                raise
+            if opening.task.cancelled():
                 continue
-            if not create and not await _exists(self.path_of(address)):
-                return None
-            await self._open(address, deadline)
+            opening.task.result()  # raises what went wrong
+            instance = opening.instance
+            # Nothing is awaited from here to the caller's use of it, so it cannot be evicted in between.
+            if instance is not None and not instance.closing:
+                instance.held += held
+                return instance
+
+    def _not_opened(self, opening: Opening) -> DuraliteError:
+        if opening.placed:
+            return _not_open_yet()
+        return ActorOverloaded(
+            f"All {self.settings.limits.max_open:,} places for open actors are busy.",
+            hint="Retry later, or raise the limit max_open.",
+            limit="max_open",
+            retry_after=1,
+        )
 
     def release(self, instance: Instance) -> None:
         """Let go of an actor that was acquired with `held`."""
         instance.held -= 1
+        self.rested()
 
-    async def _open(self, address: ActorAddress, deadline: float | None) -> None:
+    def rested(self) -> None:
+        """Look whether somebody waits for the place of an actor that may be idle now."""
+        if self._places.crowded:
+            self._places.serve()
+
+    def _begin_opening(self, address: ActorAddress) -> Opening:
         check_name(address.name)
-        opening: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
-        self._opening[address] = opening
+        opening = self._opening[address] = Opening()
+        opening.task = asyncio.get_running_loop().create_task(self._open(opening, address))
+        opening.task.add_done_callback(lambda _: self._opened(opening, address))
+        return opening
+
+    async def _open(self, opening: Opening, address: ActorAddress) -> None:
+        await self._places.take(address)
+        opening.placed = True
         try:
-            await self._make_room(address.type, deadline)
             instance = await self._hydrate(address)
-            self._live[address] = instance
-            opening.set_result(instance)
-        except BaseException as error:
-            opening.set_exception(error)
-            opening.exception()  # the waiters see it; without any, it is raised here
+        except BaseException:
+            self._places.free(address)
             raise
-        finally:
-            del self._opening[address]
+        instance.held += opening.wanted
+        opening.instance = instance
+        self._live[address] = instance
+        self._awake.set()
+
+    def _opened(self, opening: Opening, address: ActorAddress) -> None:
+        del self._opening[address]
+        if not opening.task.cancelled() and (error := opening.task.exception()) is not None:
+            _log.warning("actor.not_opened", type=address.type, error=repr(error))
 
     async def _hydrate(self, address: ActorAddress) -> Instance:
         actor_type = self.registry.get(address.type)
@@ -288,47 +360,31 @@ class Host:
 
         await connection.open(prepare)
         self.opened += 1
-        if fresh:
-            self.directory.note_created(identity, address, self._expiry(actor_type, self.clock.now()))
-        await instance.after_open()
+        try:
+            if fresh:
+                expires = self._expiry(actor_type, self.clock.now())
+                self.directory.note_created(identity, address, expires)
+                self._note_expiry(instance, expires)
+            await instance.after_open()
+        except BaseException:
+            await connection.close()
+            raise
         return instance
 
     def _profile(self, actor_type: type[Actor]) -> Durability:
         # The operator may ask for more than the type does, never for less.
         return Durability.FULL if self.settings.durability == "full" else actor_type.profile
 
-    async def _make_room(self, type_name: str, deadline: float | None) -> None:
-        own = self.registry.get(type_name).max_open
-        most = self.settings.limits.max_open
-        while True:
-            places = len(self._live) + len(self._opening) - 1
-            of_type = (
-                sum(a.type == type_name for a in (*self._live, *self._opening)) - 1 if own is not None else 0
-            )
-            crowded = own is not None and of_type >= own
-            if places < most and not crowded:
-                return
-            idle = [i for i in self._live.values() if not i.busy and not i.closing]
-            if crowded:
-                idle = [i for i in idle if i.address.type == type_name]
-            if idle:
-                victim = min(idle, key=lambda i: i.last_used)
-                self.evicted += 1
-                await self._close(victim)
-                continue
-            self._room.clear()
-            left = self.settings.limits.call_s if deadline is None else deadline - time.monotonic()
-            try:
-                async with asyncio.timeout(min(left, 0.05) if left > 0 else 0):
-                    await self._room.wait()
-            except TimeoutError:
-                if left <= 0.05:
-                    raise ActorOverloaded(
-                        f"All {most:,} places for open actors are busy.",
-                        hint="Retry later, or raise the limit max_open.",
-                        limit="max_open",
-                        retry_after=1,
-                    ) from None
+    async def _evict(self, instance: Instance) -> None:
+        if instance.busy or instance.closing:
+            return  # called again in the meantime
+        self.evicted += 1
+        idle = round(self.clock.now() - instance.last_used, 1)
+        _log.debug("actor.evicted", actor=instance.id, idle_s=idle)
+        try:
+            await self._close(instance)
+        except (DuraliteError, sqlite3.Error, OSError) as error:
+            _log.error("actor.close_failed", actor=instance.id, error=repr(error))
 
     async def _close(self, instance: Instance, *, discard: bool = False) -> None:
         address = instance.address
@@ -337,7 +393,7 @@ class Host:
         finally:
             if self._live.get(address) is instance:
                 del self._live[address]
-            self._room.set()
+                self._places.free(address)
         if not discard:
             self._note_use(instance)
 
@@ -350,6 +406,11 @@ class Host:
         actor_type = self.registry.get(instance.address.type)
         expires = self._expiry(actor_type, instance.last_used)
         self.directory.note_used(instance.id, size, expires, instance.last_used)
+        self._note_expiry(instance, expires)
+
+    def _note_expiry(self, instance: Instance, expires: float | None) -> None:
+        if expires is not None:
+            self.alarms.note(instance.id, instance.address, TTL_ALARM, expires)
 
     def _expiry(self, actor_type: type[Actor], used: float) -> float | None:
         ttl = actor_type.ttl_seconds(self)
@@ -358,6 +419,7 @@ class Host:
     async def _sweep(self) -> None:
         """Every second of the clock: note uses, write logs of resting actors, close idle ones."""
         while True:
+            await self._awake.wait()  # no actor is open: there is nothing to do every second
             await self.clock.sleep_until(self.clock.now() + min(_REST_S, self.settings.limits.idle_s / 2))
             now = self.clock.now()
             for instance in list(self._live.values()):
@@ -366,11 +428,11 @@ class Host:
                 if instance.busy or instance.closing:
                     continue
                 if now - instance.last_used >= self.settings.limits.idle_s:
-                    self.evicted += 1
-                    _log.debug("actor.evicted", actor=instance.id, idle_s=round(now - instance.last_used, 1))
-                    await self._close(instance)
+                    await self._evict(instance)
                 elif now - instance.last_used >= _REST_S:
                     await instance.rest()
+            if not self._live:
+                self._awake.clear()
 
     # Deletion and facts
 
@@ -381,12 +443,13 @@ class Host:
         self._deleting[address] = done = asyncio.Event()
         try:
             if (opening := self._opening.get(address)) is not None:
-                await asyncio.wait([opening])
+                opening.give_up()
+                await asyncio.wait([opening.task])
             if (instance := self._live.get(address)) is not None:
                 await self._close(instance, discard=True)
             identity = self.id_of(address)
             path = self.directory.path_of(address.type, identity)
-            found = await asyncio.get_running_loop().run_in_executor(None, _unlink, path)
+            found = await _in_thread(partial(remove_file, path))
             await self.directory.remove(identity)
             if found:
                 self.deleted += 1
@@ -402,15 +465,17 @@ class Host:
         Raises:
             Conflict: the actor exists already.
         """
-        path = self.path_of(address)
-        if address in self._live or address in self._opening or await _exists(path):
-            raise Conflict(
-                f"There is a {address.type} {address.name!r:.80} already.",
-                hint="Use another name, or delete it first.",
-            )
+        while (gone := self._deleting.get(address)) is not None:
+            await gone.wait()
         self._deleting[address] = done = asyncio.Event()
         try:
-            await asyncio.get_running_loop().run_in_executor(None, _move, file, path)
+            path = self.path_of(address)
+            if address in self._live or address in self._opening or await _in_thread(path.exists):
+                raise Conflict(
+                    f"There is a {address.type} {address.name!r:.80} already.",
+                    hint="Use another name, or delete it first.",
+                )
+            await _in_thread(partial(move_in, file, path))
         finally:
             del self._deleting[address]
             done.set()
@@ -420,17 +485,17 @@ class Host:
         """Delete an actor whose TTL ran out; one that was used since gets a later moment."""
         record = await self.directory.get(actor)
         if record is None or record.pinned or address.type not in self.registry:
-            await self.directory.index_alarms(actor, [("_ttl", None)])
+            await self.directory.index_alarms(actor, [(TTL_ALARM, None)])
             return
         live = self._live.get(address)
         used = max(record.last_used, live.last_used if live is not None else 0.0)
         expires = self._expiry(self.registry.get(address.type), used)
-        if live is not None and live.busy:
+        if address in self._opening or (live is not None and live.busy):
             expires = self._expiry(self.registry.get(address.type), self.clock.now())
         if expires is None:
-            await self.directory.index_alarms(actor, [("_ttl", None)])
+            await self.directory.index_alarms(actor, [(TTL_ALARM, None)])
         elif expires > self.clock.now():
-            await self.alarms.index(actor, address, [("_ttl", expires)])
+            await self.alarms.index(actor, address, [(TTL_ALARM, expires)])
         else:
             _log.info("actor.expired", actor=actor, type=address.type)
             await self.delete(address)
@@ -441,7 +506,7 @@ class Host:
         expires = self._expiry(self.registry.get(address.type), self.clock.now())
         await self.directory.set_pinned(identity, pinned, expires)
         if not pinned and expires is not None:
-            await self.alarms.index(identity, address, [("_ttl", expires)])
+            await self.alarms.index(identity, address, [(TTL_ALARM, expires)])
 
     async def facts(self, address: ActorAddress) -> ActorRecord:
         """Return what the directory knows of an actor.
@@ -460,6 +525,10 @@ class Host:
     def live(self) -> list[Instance]:
         """Return the live actors."""
         return list(self._live.values())
+
+    def is_live(self, address: ActorAddress) -> bool:
+        """Tell whether an actor's file is open."""
+        return address in self._live
 
     @property
     def accepting(self) -> bool:
@@ -488,29 +557,25 @@ def local_address(type_name: str, name: str) -> ActorAddress:
     return ActorAddress(type_name, LOCAL_ACCOUNT, check_name(name))
 
 
-def _template(actor_type: type[Actor]) -> bytes:
-    """Return the bytes of a new file of a type: all migrations run, ready for WAL."""
-    with tempfile.TemporaryDirectory(prefix="duralite-") as folder:
-        path = Path(folder) / "template.sqlite"
-        with closing(open_raw(path, Durability.NORMAL)) as raw:
-            migrate(raw, actor_type.migrations)
-        return path.read_bytes()
+def _not_open_yet() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The actor did not open by the deadline of the call, which was not started.",
+        hint="Retry, which is safe, or give the call more time.",
+        limit="call_s",
+    )
 
 
-def _unlink(path: Path) -> bool:
-    found = path.exists()
-    # The main file first: without it the others are nothing, and a new file clears them away (open_raw).
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-    return found
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def _move(file: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for suffix in ("-wal", "-shm", "-journal"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-    shutil.move(file, path)
+async def _wait(event: asyncio.Event, deadline: float | None) -> None:
+    try:
+        async with asyncio.timeout(_left(deadline)):
+            await event.wait()
+    except TimeoutError:
+        raise _not_open_yet() from None
 
 
-async def _exists(path: Path) -> bool:
-    return await asyncio.get_running_loop().run_in_executor(None, path.exists)
+async def _in_thread(function: Callable[[], R]) -> R:
+    return await asyncio.get_running_loop().run_in_executor(None, function)

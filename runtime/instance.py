@@ -8,11 +8,14 @@ Concurrent methods run beside both. The mailbox is bounded: what does not fit is
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from runtime.alarms import Alarms
 from runtime.context import CallContext, use_context
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from runtime.host import Host
 
 __all__ = ("Handle", "Instance", "InstanceStats", "TurnCall")
+
+_log = structlog.get_logger("duralite.instance")
 
 Wrap = Callable[[Callable[[Transaction], Any], Transaction], Any]
 
@@ -267,6 +272,8 @@ class Instance:
     def _units_done(self) -> None:
         if self._queue:
             self._dispatch()
+        else:
+            self.host.rested()
 
     def _run(self, call: TurnCall) -> None:
         call.task = asyncio.get_running_loop().create_task(self._run_to_end(call))
@@ -293,6 +300,7 @@ class Instance:
                 self._turn = None
             self._beside.discard(call)
             self._dispatch()
+            self.host.rested()
 
     def cancel(self, handle: Handle) -> None:
         """Give a call up: it is not started, or interrupted and rolled back."""
@@ -323,6 +331,8 @@ class Instance:
             self.held += 1
             try:
                 await self.connection.run(lambda tx: tx.flush_log())
+            except (DuraliteError, sqlite3.Error) as error:
+                _log.warning("actor.log_not_written", actor=self.id, error=repr(error))
             finally:
                 self.held -= 1
 

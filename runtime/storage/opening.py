@@ -6,14 +6,21 @@ What can go wrong here becomes an error that a caller may see: it never names a 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from runtime.errors import CorruptDatabase, DuraliteError, StorageFull, Unavailable
 from runtime.guard import internal
+from runtime.storage.migrations import Migration, migrate
 from runtime.storage.profiles import Durability, pragmas
 
-__all__ = ("open_error", "open_raw")
+__all__ = ("move_in", "open_error", "open_raw", "remove_file", "template")
+
+_BESIDE = ("-wal", "-shm", "-journal")
 
 
 def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) -> sqlite3.Connection:
@@ -36,7 +43,7 @@ def _place(path: Path, content: bytes, *, durable: bool) -> None:
     """Make a file out of a template; `durable` has it, and its name, on the disk before this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # A deletion that a crash cut short may have left these; a WAL that fits no file must not be replayed.
-    for suffix in ("-wal", "-shm", "-journal"):
+    for suffix in _BESIDE:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     # Written beside and renamed, so that a crash in between leaves no half file under the name.
     fresh = path.with_suffix(".new")
@@ -70,3 +77,32 @@ def open_error(error: sqlite3.Error | OSError) -> DuraliteError:
     return Unavailable(
         f"The actor's file cannot be opened: {reason}.", hint="See the log of the service.", retry_after=5
     )
+
+
+def template(migrations: Sequence[Migration]) -> bytes:
+    """Return the bytes of a new file: all migrations run, ready for WAL."""
+    with tempfile.TemporaryDirectory(prefix="duralite-") as folder:
+        path = Path(folder) / "template.sqlite"
+        with closing(open_raw(path, Durability.NORMAL)) as raw:
+            migrate(raw, migrations)
+        return path.read_bytes()
+
+
+def remove_file(path: Path) -> bool:
+    """Remove a file that nobody has open, with its log, and return whether there was one."""
+    found = path.exists()
+    # The main file first: without it the others are nothing, and a new file clears them away.
+    for suffix in ("", *_BESIDE):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    return found
+
+
+def move_in(file: Path, path: Path) -> None:
+    """Move a ready file to where nobody has one open."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in _BESIDE:
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    # Across file systems a move is a copy: made beside, so that a crash leaves no half file under the name.
+    fresh = path.with_suffix(".new")
+    shutil.move(file, fresh)
+    fresh.replace(path)
