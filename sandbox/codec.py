@@ -24,12 +24,14 @@ from typing import Any
 
 import orjson
 
-__all__ = ("CodecError", "decode", "encode")
+__all__ = ("CodecError", "decode", "encode", "plain_int")
 
 _MAX_INT_DIGITS = 10_000
 # As `_MAX_INT_DIGITS`, for the power of ten of a decimal: "1E+999999" must not become a million digits.
 _MAX_DECIMAL_CHARS = 10_000
 _INT64 = 1 << 63
+# Under the 4,300 digits that Python writes.
+_MAX_DECIMAL_BITS = 13_000
 
 
 class CodecError(ValueError):
@@ -179,6 +181,11 @@ def _set_from_wire(items: list[Any], tags: Mapping[str, Callable[[Any], Any]]) -
         raise CodecError("A value tagged $set holds items that cannot be in a set.") from None
 
 
+def plain_int(value: int) -> dict[str, str]:
+    """Return the plain form of an integer that JSON numbers cannot hold: decimal digits, hex past 4,000 of them."""
+    return {"$int": str(value) if value.bit_length() < _MAX_DECIMAL_BITS else hex(value)}
+
+
 def _str(value: Any) -> str:
     if type(value) is not str:
         raise ValueError(value)
@@ -208,7 +215,7 @@ def _decimal(value: Any) -> decimal.Decimal:
 
 
 def _plain_int(value: Any) -> dict[str, str]:
-    return {"$int": hex(_int(value))}
+    return plain_int(_int(value))
 
 
 def _plain_bytes(value: Any) -> dict[str, str]:

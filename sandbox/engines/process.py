@@ -11,10 +11,10 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
@@ -23,13 +23,12 @@ from runtime.errors import InputError, Unavailable
 from .. import codec
 from ..engine import CEILING, Capabilities, HelperSpec, Host, Job, Limits, Outcome, Witness
 from ._run import Run
+from ._slots import RETRY_S, Slots
 from ._witness import bear_witness
 from ._zygote import Child, Zygote, ZygoteOptions
 
 __all__ = ("ProcessEngine",)
 
-_T = TypeVar("_T")
-_RETRY_S = 1.0
 _SPEC_CACHE = 64
 
 
@@ -66,9 +65,6 @@ class ProcessEngine:
             namespaces=namespaces,
             landlock=landlock,
         )
-        self._concurrency = concurrency or os.cpu_count() or 1
-        self._max_waiting = waiting
-        self._queue_s = queue_s
         self._warm = warm
         self._recycle_after = recycle_after
         self._ceiling = ceiling
@@ -77,8 +73,7 @@ class ProcessEngine:
         self._idle: deque[Child] = deque()
         self._coming = 0
         self._wanting: deque[asyncio.Future[Child]] = deque()
-        self._slots = asyncio.Semaphore(self._concurrency)
-        self._waiting = 0
+        self._slots = Slots(concurrency or os.cpu_count() or 1, waiting, queue_s)
         self._runs: set[Run] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._remaking: asyncio.Task[None] | None = None
@@ -127,14 +122,14 @@ class ProcessEngine:
             InputError: the inputs or the code cannot be handed over.
         """
         if self._closed or self._zygote is None:
-            raise Unavailable("The sandbox is not running.", engine=self.name, retry_after=_RETRY_S)
+            raise Unavailable("The sandbox is not running.", engine=self.name, retry_after=RETRY_S)
         limits = job.limits.clamp(self._ceiling)
         payload = self._payload(job, limits)
-        deadline = asyncio.get_running_loop().time() + self._queue_s
-        await self._enter(deadline)
+        deadline = self._slots.deadline()
+        await self._slots.enter(deadline)
         child: Child | None = None
         try:
-            child = await self._in_time(self._take_child(), deadline)
+            child = await self._slots.in_time(self._take_child(), deadline)
             run = Run(child, _with_limits(job, limits), payload, host)
             self._runs.add(run)
             try:
@@ -164,38 +159,12 @@ class ProcessEngine:
 
     # Slots
 
-    async def _enter(self, deadline: float) -> None:
-        if self._slots.locked() and self._waiting >= self._max_waiting:
-            raise Unavailable(
-                f"{self._waiting:,} runs wait for the sandbox already.",
-                hint="Try again in a moment.",
-                limit="sandbox.max_waiting",
-                retry_after=_RETRY_S,
-            )
-        self._waiting += 1
-        try:
-            await self._in_time(self._slots.acquire(), deadline)
-        finally:
-            self._waiting -= 1
-
-    async def _in_time(self, waited: Coroutine[Any, Any, _T], deadline: float) -> _T:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await waited
-        except TimeoutError:
-            raise Unavailable(
-                f"The run waited {self._queue_s:g} s for its turn in the sandbox.",
-                hint="Try again in a moment.",
-                limit="sandbox.queue_s",
-                retry_after=_RETRY_S,
-            ) from None
-
     async def _leave(self, child: Child | None) -> None:
         # The slot is free when the process is gone: what it held in memory counts until then.
         if child is not None:
             self._discard(child)
             await asyncio.wait([child.exited], timeout=5.0)
-        self._slots.release()
+        self._slots.leave()
         self._refill()
 
     # Children
