@@ -1,4 +1,4 @@
-"""Runs guard cases against the real storage connection, each in a process of its own.
+"""Runs guard cases against the real session actor, each in a process of its own.
 
 A case may kill its process, eat memory, or never end; so a small parent forks one child for each case, with
 limits on address space and file size, and kills what outlives its time. Started as a program, it reads a JSON
@@ -12,6 +12,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -22,17 +23,21 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from actors.session import SessionActor
 from runtime.clock import SystemClock
+from runtime.context import CallContext
 from runtime.errors import DuraliteError, GuardRefused
-from runtime.guard import SESSION, Guard
+from runtime.guard import SESSION, Policy
+from runtime.host import Host
+from runtime.ids import ActorAddress
 from runtime.limits import Limits
-from runtime.storage.connection import Connection
-from runtime.storage.transaction import Transaction
-from runtime.storage.watchdog import Watchdog
+from runtime.registry import Registry
+from runtime.settings import Settings
 
 MIB = 1024 * 1024
+_BESIDE = ("-wal", "-shm", "-journal")
 DEADLINE_S = 1.0
 GRACE_S = 5.0
 KILL_S = 25.0
@@ -57,49 +62,74 @@ def decode(value: Any) -> Any:
     return value
 
 
+class CaseSession(SessionActor):
+    """The session actor with the small caps of these tests."""
+
+    policy: ClassVar[Policy | None] = POLICY
+
+    @classmethod
+    async def start_type(cls, host: Host) -> None:
+        """Start no sandbox: no case runs code."""
+
+    @classmethod
+    async def stop_type(cls, host: Host) -> None:
+        """Stop nothing."""
+
+
 class Bench:
-    """One database file with the runtime's connection on it."""
+    """One session of a host of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / "case.sqlite"
-        self.connection: Connection | None = None
+        self.address = ActorAddress("session", "local", "case")
+        self.host: Host | None = None
+        self.path = folder
 
-    async def open(self) -> Connection:
-        """Open the file the way an actor does."""
-        self.connection = Connection(
-            self.path,
-            clock=SystemClock(),
-            limits=LIMITS,
-            watchdog=Watchdog(),
-            guard=Guard(POLICY),
-        )
-        await self.connection.open()
-        return self.connection
+    async def open(self) -> None:
+        """Start the host and open the session's file."""
+        settings = Settings(data=self.folder, limits=LIMITS)
+        self.host = Host(settings, clock=SystemClock(), registry=Registry([CaseSession]))
+        await self.host.start()
+        self.path = self.host.path_of(self.address)
+        await self.user("SELECT 1", seconds=10)
 
     async def close(self) -> None:
-        """Close the file."""
-        if self.connection is not None:
-            await self.connection.close()
-            self.connection = None
+        """Close the session and its host."""
+        if self.host is not None:
+            await self.host.stop()
+            self.host = None
 
     async def user(self, sql: Any, params: Any = None, seconds: float = DEADLINE_S) -> Any:
-        """Run one stranger's statement and return (rows, truncated)."""
-        assert self.connection is not None
-
-        def unit(tx: Transaction) -> Any:
-            done = tx.exec(sql, params, row_format="arrays")
-            return done.rows, done.truncated
-
-        return await self.connection.run(unit, seconds=seconds)
+        """Run one stranger's statement by the method that fits it and return (rows, truncated)."""
+        assert self.host is not None
+        writes = isinstance(sql, str) and _WRITES.match(sql) is not None
+        spec = self.host.spec("session", "exec" if writes else "query")
+        arguments = {"sql": sql, "params": params}
+        if not writes:
+            arguments["row_format"] = "arrays"
+        context = CallContext(deadline=time.monotonic() + seconds)
+        done = await self.host.call(self.address, spec, spec.bind(arguments), context)
+        rows = [list(row.values()) if isinstance(row, dict) else row for row in done.rows or []]
+        return rows, done.truncated
 
     async def internal(self, sql: str, params: Any = ()) -> list[list[Any]]:
         """Run one statement of the runtime's own on the same connection."""
-        assert self.connection is not None
-        return await self.connection.run(lambda tx: [list(r) for r in tx.execute(sql, params)], seconds=10)
+        assert self.host is not None
+        instance = await self.host.acquire(self.address)
+        assert instance is not None
+        return await instance.connection.run(
+            lambda tx: [list(r) for r in tx.execute(sql, params)], seconds=10
+        )
+
+    async def in_transaction(self) -> bool:
+        """Return whether the connection was left inside a transaction."""
+        assert self.host is not None
+        instance = await self.host.acquire(self.address)
+        assert instance is not None
+        return bool(instance.connection.tx.connection.in_transaction)
 
     def trusted(self, statements: list[str]) -> list[list[Any]]:
-        """Run statements on a plain connection; the actor must be closed."""
+        """Run statements on a plain connection; the session must be closed."""
         raw = sqlite3.connect(self.path, isolation_level=None)
         try:
             raw.execute("PRAGMA foreign_keys=ON")
@@ -111,6 +141,13 @@ class Bench:
             raw.close()
 
 
+# A statement that writes goes to `exec`, whatever stands in front of it; all others go to `query`.
+_WRITES = re.compile(
+    r"(?:\s|\ufeff|;|--[^\n]*\n|/\*.*?\*/)*(?:insert|replace|update|delete|create|drop|alter|with\b.*\)\s*(?:insert|replace|update|delete)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
 async def attack(case: dict[str, Any], bench: Bench) -> str | None:
     """Run one attack; return None if it ended as its `must` says, else what went wrong."""
     await bench.open()
@@ -119,19 +156,15 @@ async def attack(case: dict[str, Any], bench: Bench) -> str | None:
     # The corpus brings its own shape of the runtime's tables.
     drops = [f"DROP TABLE {t}" for t in ("session_state", "execution_logs") if any(t in s for s in setup)]
     bench.trusted([*drops, *setup])
-    before = {p.name for p in bench.folder.iterdir()} | {
-        "case.sqlite-wal",
-        "case.sqlite-shm",
-        "case.sqlite-journal",
-    }
-    connection = await bench.open()
+    before = {p.name for p in bench.path.parent.iterdir()} | {bench.path.name + end for end in _BESIDE}
+    await bench.open()
     if first := case.get("internal_first"):
         await bench.internal(first[0], decode(first[1]))
     error = await _strike(case, bench)
     why = await _damage(case, bench, error)
-    if why is None and {p.name for p in bench.folder.iterdir()} - before:
+    if why is None and {p.name for p in bench.path.parent.iterdir()} - before:
         why = "a new file lies beside the database"
-    if why is None and connection.tx.connection.in_transaction:
+    if why is None and await bench.in_transaction():
         why = "a transaction was left open"
     await bench.close()
     if why is None and (probe := case.get("probe")) and not probe.get("same_conn"):

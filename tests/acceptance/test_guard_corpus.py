@@ -1,4 +1,4 @@
-"""Every case of the two guard corpora ends as it says, driven through the real storage connection."""
+"""Every case of the two guard corpora ends as it says, driven through the real session actor."""
 
 from __future__ import annotations
 
