@@ -95,6 +95,13 @@ class Limits(BaseModel):
         32 * MIB, "bytes", "Body of one request; a larger one is refused with 413.", ge=1024
     )
     max_json_depth: int = _limit(64, "levels", "Nesting of JSON in a request.", ge=4)
+    body_s: float = _limit(
+        20.0,
+        "seconds",
+        "How long a request's head or body may take to arrive; large bodies get more.",
+        ge=0.05,
+    )
+    max_header_bytes: int = _limit(64 * KIB, "bytes", "Head of one request: target and headers.", ge=4 * KIB)
     max_upload_bytes: int = _limit(500 * MIB, "bytes", "An uploaded file (project-database.md).", ge=1024)
     max_connections: int = _limit(2_000, "connections", "Open HTTP connections.", ge=1)
     page_size: int = _limit(100, "items", "Items of one page of a list.", ge=1)

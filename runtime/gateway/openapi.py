@@ -1,0 +1,464 @@
+"""The OpenAPI document says of every route what the method specs say: nothing in it is written twice."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from runtime import errors
+from runtime.accounts import SCOPES
+from runtime.gateway.pages import CreateKey
+from runtime.gateway.routes import is_upload
+from runtime.host import Host
+from runtime.ids import MAX_NAME_BYTES
+from runtime.method import MethodSpec
+from runtime.storage.rows import Rows
+
+__all__ = ("error_classes", "openapi_document")
+
+Json = dict[str, Any]
+_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "The actor's name: any text of 1 to 1,024 bytes, percent-encoded.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_BYTES},
+}
+
+
+def error_classes() -> list[type[errors.DuraliteError]]:
+    """Return every error that a caller may see, by code."""
+    found = [
+        cls
+        for _, cls in inspect.getmembers(sys.modules[errors.__name__], inspect.isclass)
+        if issubclass(cls, errors.DuraliteError) and cls is not errors.DuraliteError
+    ]
+    return sorted(found, key=lambda cls: cls.code)
+
+
+def openapi_document(host: Host) -> Json:
+    """Return the OpenAPI 3.1 document of a service."""
+    paths: Json = {}
+    schemas: Json = {"Problem": _problem_schema(), "Page": _page_schema(), "Facts": _facts_schema()}
+    for actor_type in host.registry:
+        name = actor_type.type_name
+        for spec in actor_type.methods.values():
+            if spec.public:
+                paths[f"/v1/{name}/{{name}}/{spec.name}"] = _method_path(name, spec, schemas)
+        paths.update(_type_paths(name))
+        if "run" in actor_type.methods and "/v1/run" not in paths:
+            paths["/v1/run"] = _run_path(actor_type.methods["run"], schemas)
+    paths.update(_key_paths(schemas))
+    paths.update(_site_paths())
+    from runtime.gateway.site import version_facts
+
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "duralite",
+            "version": version_facts()["version"],
+            "description": "A small SQLite database of its own for every session, project and user.",
+        },
+        "paths": paths,
+        "security": [{"key": []}, {"keyHeader": []}, {}],
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "A key: dl_<id>_<secret>."},
+                "keyHeader": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
+        },
+    }
+
+
+def _method_path(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
+    path: Json = {"parameters": [_NAME], "post": _post(type_name, spec, schemas)}
+    if spec.read_only and not any(is_upload(p.annotation) for p in spec.parameters):
+        path["get"] = _get(type_name, spec, schemas)
+    return path
+
+
+def _about(type_name: str, spec: MethodSpec, verb: str) -> Json:
+    return {
+        "operationId": f"{type_name}_{spec.name}" + ("_get" if verb == "get" else ""),
+        "tags": [type_name],
+        "summary": spec.summary,
+        "description": spec.doc,
+        "x-scope": spec.scope,
+        "x-read-only": spec.read_only,
+        "x-destructive": spec.destructive,
+    }
+
+
+def _post(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
+    operation = _about(type_name, spec, "post")
+    upload = next((p.name for p in spec.parameters if is_upload(p.annotation)), None)
+    parameters: list[Json] = []
+    if upload is not None:
+        parameters += _query_parameters(spec, schemas, skip=upload)
+        operation["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {upload: {"type": "string", "format": "binary"}},
+                        "required": [upload],
+                    }
+                },
+            },
+        }
+    else:
+        body = _lifted(spec.input_schema(), schemas)
+        operation["requestBody"] = {
+            "required": any(p.required for p in spec.parameters),
+            "content": {"application/json": {"schema": {**body, "additionalProperties": False}}},
+        }
+        if spec.returns is Rows:
+            parameters.append(_FORMAT)
+    if not spec.idempotent:
+        parameters.append(_IDEMPOTENCY)
+    parameters.append(_TIMEOUT)
+    operation["parameters"] = parameters
+    operation["responses"] = _responses(spec, schemas)
+    return operation
+
+
+def _get(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
+    operation = _about(type_name, spec, "get")
+    parameters = _query_parameters(spec, schemas)
+    if spec.returns is Rows:
+        parameters.append(_FORMAT)
+    operation["parameters"] = [*parameters, _IF_NONE_MATCH, _TIMEOUT]
+    operation["responses"] = _responses(spec, schemas, tagged=True)
+    return operation
+
+
+def _query_parameters(spec: MethodSpec, schemas: Json, skip: str | None = None) -> list[Json]:
+    found = []
+    for parameter in spec.parameters:
+        if parameter.name == skip:
+            continue
+        schema = _lifted(dict(parameter.schema), schemas)
+        entry: Json = {"name": parameter.name, "in": "query", "required": parameter.required}
+        if parameter.doc:
+            entry["description"] = parameter.doc
+        if _is_plain(schema):
+            entry["schema"] = schema
+        else:
+            entry["content"] = {"application/json": {"schema": schema}}
+        found.append(entry)
+    return found
+
+
+def _is_plain(schema: Mapping[str, Any]) -> bool:
+    if "anyOf" in schema:
+        return all(_is_plain(option) for option in schema["anyOf"])
+    return schema.get("type") in ("string", "integer", "number", "boolean", "null") or "enum" in schema
+
+
+def _responses(spec: MethodSpec, schemas: Json, *, tagged: bool = False) -> Json:
+    output = spec.output_schema()
+    content: Json = {"application/json": {"schema": _lifted(output, schemas)}}
+    if spec.returns is Rows:
+        content["text/csv"] = {"schema": {"type": "string"}}
+        content["application/x-ndjson"] = {"schema": {"type": "string"}}
+    elif not output:
+        content = {"*/*": {"schema": {}}}
+    responses: Json = {"200": {"description": "The answer.", "content": content}}
+    if tagged:
+        responses["304"] = {"description": "Nothing changed since the tag in If-None-Match."}
+    return {**responses, **_PROBLEMS}
+
+
+def _lifted(schema: Mapping[str, Any], schemas: Json) -> Json:
+    """Return a schema whose own definitions are moved among the document's components."""
+    lifted = dict(schema)
+    for name, definition in (lifted.pop("$defs", None) or {}).items():
+        schemas.setdefault(name, _repointed(definition))
+    found = _repointed(lifted)
+    assert isinstance(found, dict)
+    return found
+
+
+def _repointed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            k: v.replace("#/$defs/", "#/components/schemas/")
+            if k == "$ref" and isinstance(v, str)
+            else _repointed(v)
+            for k, v in value.items()
+        }
+    if isinstance(value, list):
+        return [_repointed(item) for item in value]
+    return value
+
+
+# Paths that are not methods
+
+
+def _type_paths(name: str) -> Json:
+    one = {"parameters": [_NAME]}
+    facts = {"$ref": "#/components/schemas/Facts"}
+    page = {
+        "allOf": [
+            {"$ref": "#/components/schemas/Page"},
+            {"properties": {"items": {"type": "array", "items": facts}}},
+        ]
+    }
+    return {
+        f"/v1/{name}": {
+            "get": {
+                "operationId": f"{name}_list",
+                "tags": [name],
+                "summary": f"List the {name} actors of the account, in the order of their names.",
+                "parameters": [*_PAGING, _query("q", "Only names that hold this text.", {"type": "string"})],
+                "responses": {"200": _json_response("One page.", page), **_PROBLEMS},
+            }
+        },
+        f"/v1/{name}/{{name}}": {
+            **one,
+            "get": {
+                "operationId": f"{name}_facts",
+                "tags": [name],
+                "summary": f"Return what is known of one {name}.",
+                "responses": {"200": _json_response("Its facts.", facts), **_PROBLEMS},
+            },
+            "delete": {
+                "operationId": f"{name}_delete",
+                "tags": [name],
+                "summary": f"Delete one {name}: its file, log and alarms.",
+                "x-destructive": True,
+                "responses": {"204": {"description": "It is gone."}, **_PROBLEMS},
+            },
+        },
+        f"/v1/{name}/{{name}}/events": {
+            **one,
+            "get": {
+                "operationId": f"{name}_events",
+                "tags": [name],
+                "summary": "Follow its events: Server-Sent Events, or a WebSocket that also takes calls.",
+                "parameters": [
+                    {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}},
+                ],
+                "responses": {
+                    "200": {
+                        "description": "A stream of events.",
+                        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    },
+                    **_PROBLEMS,
+                },
+            },
+        },
+    }
+
+
+def _run_path(spec: MethodSpec, schemas: Json) -> Json:
+    operation = _post("code", spec, schemas)
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    session = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_NAME_BYTES,
+        "default": "default-session",
+        "description": "The session to run in; each account has a default one.",
+    }
+    schema["properties"] = {**schema["properties"], "session": session}
+    return {"post": {**operation, "operationId": "run"}}
+
+
+def _key_paths(schemas: Json) -> Json:
+    schemas["CreateKey"] = CreateKey.model_json_schema()
+    schemas["Key"] = _key_schema()
+    key = {"$ref": "#/components/schemas/Key"}
+    page = {
+        "allOf": [
+            {"$ref": "#/components/schemas/Page"},
+            {"properties": {"items": {"type": "array", "items": key}}},
+        ]
+    }
+    made = {"allOf": [key, {"properties": {"key": {"type": "string"}}, "required": ["key"]}]}
+    return {
+        "/v1": {
+            "get": {
+                "operationId": "types",
+                "tags": ["service"],
+                "summary": "List actor types and their methods.",
+                "responses": {
+                    "200": _json_response("Types by name.", {"type": "object"}),
+                    **_PROBLEMS,
+                },
+            }
+        },
+        "/v1/keys": {
+            "get": {
+                "operationId": "keys_list",
+                "tags": ["keys"],
+                "summary": "List keys, never their secrets.",
+                "parameters": [*_PAGING, _query("account", "Only of this account.", {"type": "string"})],
+                "responses": {"200": _json_response("One page.", page), **_PROBLEMS},
+            },
+            "post": {
+                "operationId": "keys_create",
+                "tags": ["keys"],
+                "summary": "Make a key; it is shown this once.",
+                "requestBody": {
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CreateKey"}}}
+                },
+                "responses": {"201": _json_response("The key.", made), **_PROBLEMS},
+            },
+        },
+        "/v1/keys/{id}": {
+            "delete": {
+                "operationId": "keys_revoke",
+                "tags": ["keys"],
+                "summary": "Revoke a key, with effect on the next request.",
+                "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+                "responses": {"200": _json_response("It is revoked.", {"type": "object"}), **_PROBLEMS},
+            }
+        },
+    }
+
+
+def _site_paths() -> Json:
+    def page(operation: str, summary: str, media: str = "application/json") -> Json:
+        return {
+            "get": {
+                "operationId": operation,
+                "tags": ["service"],
+                "summary": summary,
+                "security": [],
+                "responses": {
+                    "200": {"description": "As said.", "content": {media: {"schema": {}}}},
+                    **_PROBLEMS,
+                },
+            }
+        }
+
+    return {
+        "/healthz": page("healthz", "Tell that the process answers."),
+        "/readyz": page("readyz", "Tell whether calls are taken."),
+        "/version": page("version", "Return versions."),
+        "/metrics": page("metrics", "Return metrics in the Prometheus text format.", "text/plain"),
+        "/openapi.json": page("openapi", "Return this document."),
+        "/docs": page("docs", "Show this document to people.", "text/html"),
+        "/docs/errors": page("docs_errors", "Explain every error code.", "text/html"),
+    }
+
+
+# Schemas
+
+
+def _query(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+def _json_response(description: str, schema: Json) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _problem_schema() -> Json:
+    return {
+        "type": "object",
+        "description": "What went wrong, why, and what to do instead (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "code", "request_id"],
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "instance": {"type": "string"},
+            "code": {"type": "string", "enum": sorted({cls.code for cls in error_classes()})},
+            "hint": {"type": "string", "description": "What to send instead."},
+            "limit": {"type": "string", "description": "The setting that cut."},
+            "retry_after": {"type": "number", "description": "Seconds."},
+            "request_id": {"type": "string"},
+        },
+    }
+
+
+def _page_schema() -> Json:
+    return {
+        "type": "object",
+        "required": ["items", "next", "next_url"],
+        "properties": {
+            "items": {"type": "array"},
+            "next": {"type": ["string", "null"], "description": "The cursor of the next page."},
+            "next_url": {"type": ["string", "null"]},
+        },
+    }
+
+
+def _moment(null: bool = True) -> Json:
+    return {"type": ["string", "null"] if null else "string", "format": "date-time"}
+
+
+def _facts_schema() -> Json:
+    properties: Json = {
+        "type": {"type": "string"},
+        "name": {"type": "string"},
+        "id": {"type": "string"},
+        "created": _moment(null=False),
+        "last_used": _moment(null=False),
+        "size_bytes": {"type": "integer"},
+        "pinned": {"type": "boolean"},
+        "next_alarm": _moment(),
+        "live": {"type": "boolean", "description": "Whether its file is open now."},
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _key_schema() -> Json:
+    properties: Json = {
+        "id": {"type": "string"},
+        "account": {"type": "string"},
+        "label": {"type": "string"},
+        "scopes": {"type": "array", "items": {"enum": list(SCOPES)}},
+        "created": _moment(null=False),
+        "expires": _moment(),
+        "last_used": _moment(),
+        "revoked": _moment(),
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+_PROBLEMS: Json = {
+    kind: {
+        "description": description,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for kind, description in (
+        ("4XX", "The request cannot be served as it is; `hint` says what to send instead."),
+        ("5XX", "The service cannot serve it now."),
+    )
+}
+_FORMAT = _query(
+    "format", "Instead of Accept.", {"type": "string", "enum": ["json", "csv", "ndjson"], "default": "json"}
+)
+_PAGING = [
+    _query("limit", "Items of the page.", {"type": "integer", "minimum": 1}),
+    _query("cursor", "`next` of the page before.", {"type": "string"}),
+]
+_IDEMPOTENCY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Makes the call happen once, however often it is sent.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+_TIMEOUT: Json = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "required": False,
+    "description": "Seconds after which the call is given up; it can only shorten.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
+_IF_NONE_MATCH: Json = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+}

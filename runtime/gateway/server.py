@@ -1,0 +1,188 @@
+"""`serve` runs the gateway on uvicorn until a signal, then drains: nothing new, what runs may end, files are closed.
+
+A second signal ends at once. A drain that cannot end (a C call that nobody can interrupt) is cut off a few seconds
+after its time: what was answered is on the disk in any case, and SQLite recovers the rest at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import uvicorn
+import uvloop
+
+from runtime.errors import DuraliteError
+from runtime.gateway.access import is_loopback
+from runtime.gateway.app import Gateway, create_app
+from runtime.gateway.protocol import protocol_class, sweep
+from runtime.logs import set_up_logs
+from runtime.settings import Settings
+from runtime.values import dumps
+
+__all__ = ("serve",)
+
+_GRACE_S = 3.0
+_BACKLOG = 2_048
+_log = structlog.get_logger("duralite.server")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with a drain of ours and an exit code of 0 after a signal."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._sweeper: asyncio.Task[None] | None = None
+        self._cut_off: threading.Timer | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def end(self) -> None:
+        """Call off the cut-off: everything is closed."""
+        if self._cut_off is not None:
+            self._cut_off.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the drain; at the second signal, end."""
+        if self.should_exit:
+            os._exit(128 + sig)
+        self.should_exit = True
+        limits = self._gateway.settings.limits
+        self._cut_off = threading.Timer(limits.drain_s + _GRACE_S, _cut_off)
+        self._cut_off.daemon = True
+        self._cut_off.start()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _log.info("service.draining", drain_s=self._gateway.settings.limits.drain_s)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for server in self.servers:
+            server.close()
+        draining = asyncio.ensure_future(self._gateway.drain(self._gateway.settings.limits.drain_s))
+        await super().shutdown(sockets)
+        await draining
+
+    async def _sweep(self) -> None:
+        limits = self._gateway.settings.limits
+        while True:
+            await asyncio.sleep(limits.body_s / 2)
+            sweep(self.server_state, limits)
+
+
+def _cut_off() -> None:
+    print("duralite: the drain took too long and was cut off", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(0)
+
+
+def serve(settings: Settings) -> int:
+    """Run the service until a signal; return the exit code: 0 after a drain, 1 when it could not start."""
+    set_up_logs(settings)
+    try:
+        listener = _listen(settings)
+    except OSError as error:
+        _complain(
+            f"Cannot listen on {settings.bind}:{settings.port}: {error.strerror or error}. "
+            "Another service may have the port: choose one with --port, or 0 for a free one."
+        )
+        return 1
+    with contextlib.closing(listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    gateway = create_app(settings)
+    server: _Server | None = None
+    try:
+        await gateway.start()
+    except (DuraliteError, OSError) as error:
+        _complain(f"The service cannot start: {error}")
+        return 1
+    url = _url(listener)
+    try:
+        if not is_loopback(settings.bind) and not await gateway.parts.accounts.any_keys():
+            _complain(
+                f"The address {settings.bind} can be reached from outside, and there is no key yet. "
+                "Make one with `duralite keys create --scope admin`, then start again."
+            )
+            return 1
+        config = uvicorn.Config(
+            gateway,
+            http=protocol_class(settings.limits),
+            ws="websockets-sansio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            ws_max_size=settings.limits.max_body_bytes,
+            timeout_graceful_shutdown=max(1, round(settings.limits.drain_s + 1)),
+        )
+        with _server_file(settings.data / "server.json", url):
+            _log.info("service.ready", url=url, data=str(settings.data), pid=os.getpid())
+            print(f"duralite is at {url}", file=sys.stderr, flush=True)  # noqa: T201
+            server = _Server(config, gateway)
+            await server.serve([listener])
+    finally:
+        await gateway.stop()
+        if server is not None:
+            server.end()
+    _log.info("service.stopped")
+    return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.bind, settings.port))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextlib.contextmanager
+def _server_file(path: Path, url: str) -> Iterator[None]:
+    """Tell other processes where the service is, as long as it is there."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(dumps({"url": url, "pid": os.getpid()}))
+    fresh.rename(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _complain(text: str) -> None:
+    print(f"duralite: {text}", file=sys.stderr, flush=True)  # noqa: T201
