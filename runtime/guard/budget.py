@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 
 from runtime.guard.authorizer import internal
+from runtime.guard.gate import FAULTY_ENGINE
 from runtime.guard.policy import Policy, SqlLimits
 
 __all__ = ("INTERNAL_LENGTH", "PROGRESS_STEPS", "Finding", "apply_budget", "engine_findings", "temp_bytes")
@@ -23,8 +24,6 @@ PROGRESS_STEPS = 500_000
 
 INTERNAL_LENGTH = 64 * 1024 * 1024
 """The longest value in the runtime's own statements."""
-
-_SAFE_SQLITE = (3, 41, 0)
 
 
 def apply_budget(connection: sqlite3.Connection, policy: Policy) -> None:
@@ -106,7 +105,7 @@ def engine_findings() -> list[Finding]:
     found: list[Finding] = []
     if version < (3, 40, 0):
         found.append(Finding("error", f"SQLite {text} is too old", "3.40.0 is the oldest that is supported."))
-    elif version < _SAFE_SQLITE:
+    elif FAULTY_ENGINE:
         found.append(
             Finding(
                 "warning",

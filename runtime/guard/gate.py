@@ -9,6 +9,7 @@ columns and functions: SQLite's own reading of the statement does (see `authoriz
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,9 +20,13 @@ from runtime.guard.expansion import Outline, expansion, outline
 from runtime.guard.parse import check_lists
 from runtime.guard.policy import Kind, Policy, Verdict
 from runtime.guard.rules import refusal
+from runtime.guard.shape import calls_of, length_for, risky_formats, shape_of
 from runtime.guard.tokens import OP, QUOTED, STRING, WORD, Token, name_of, tokenize
 
-__all__ = ("Gate", "Statement", "calls_of", "gate_for", "length_for", "risky_formats")
+__all__ = ("FAULTY_ENGINE", "Gate", "Statement", "check_expansion", "gate_for")
+
+FAULTY_ENGINE = sqlite3.sqlite_version_info < (3, 41, 0)
+"""Whether this SQLite has memory faults that a plain SELECT can reach; `engine_findings` says which."""
 
 _CACHED_TEXT = 4_096
 _CACHED_STATEMENTS = 2_048
@@ -51,31 +56,6 @@ _REFUSED = {
     "ANALYZE": "statement.maintenance",
     "REINDEX": "statement.maintenance",
 }
-
-# Calls whose cost grows with the square of their arguments' lengths, and that nothing can interrupt, in
-# quarters of what `instr` takes (3.5 s for 1,000,000 bytes). LIKE patterns have a limit of their own.
-_QUADRATIC = {
-    "instr": 4,
-    "replace": 4,
-    "like": 1,
-    "glob": 1,
-    "json_patch": 64,
-    "jsonb_patch": 64,
-    "snippet": 80,
-    "highlight": 80,
-}
-_TRIM = frozenset({"trim", "ltrim", "rtrim"})
-_TRIM_QUADRATIC = 90
-_QUADRATIC_S = 3.5e-12 / 4
-_LINEAR_S = 3e-9
-_CALL_BUDGET_S = 4.0
-# Memory that the values of one row may take, before anybody can count it.
-_ROW_BYTES = 256_000_000
-_SHORTEST = 4_096
-
-_PLAIN_FORMAT = re.compile(
-    r"'(?:[^'%]|''|%[-+ 0,!#]*[0-9]{0,3}(?:\.[0-9]{0,3})?(?:l{0,2})[dusfgeEGxXoqQwi%]|%-?[0-9]{0,3}c)*'"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +108,13 @@ class Gate:
         self._check_verb(keyword, verb, tokens[main:], text)
         kind = _KINDS[verb if verb != "WITH" else self._check_with(tokens, main)]
         _check_single(tokens, main)
-        shape = _shape(tokens)
+        shape = shape_of(tokens)
         if shape.order_terms > self.policy.limits.order_terms:
             raise refusal("limit.order_terms", f"{shape.order_terms} terms")
-        _check_engine(tokens, verb)
+        if shape.bare_window and FAULTY_ENGINE:
+            raise refusal("engine.window")
+        if verb == "CREATE":
+            _check_trigram(tokens)
         check_lists(self.policy, text)
         root = outline(tokens)
         if root.nodes or root.weight > 1:
@@ -263,109 +246,6 @@ def _ends_early(tokens: Sequence[Token], semicolons: Sequence[int]) -> bool:
     )
 
 
-@dataclass(slots=True)
-class _Shape:
-    order_terms: int
-    width: int
-
-
-def _shape(tokens: Sequence[Token]) -> _Shape:
-    """Return the most terms of an ORDER BY, and the most values of a result row."""
-    order_terms = width = 0
-    # Per open parenthesis: the clause that commas count for, and the count.
-    stack = [["", 0]]
-    previous = ""
-    for kind, text, *_ in tokens:
-        if kind == OP:
-            if text == ",":
-                stack[-1][1] += 1  # type: ignore[operator]
-            elif text == "(":
-                stack.append(["", 0])
-            elif text == ")" and len(stack) > 1:
-                clause, count = stack.pop()
-                order_terms, width = _counted(clause, count, order_terms, width)
-        elif kind == WORD and (text in _ENDS or (text == "by" and previous == "order")):
-            clause, count = stack[-1]
-            order_terms, width = _counted(clause, count, order_terms, width)
-            stack[-1] = ["order" if text == "by" else text, 0]
-        previous = text
-    for clause, count in stack:
-        order_terms, width = _counted(clause, count, order_terms, width)
-    return _Shape(order_terms, width)
-
-
-_ENDS = frozenset({"select", "returning", "from", "where", "group", "limit", "union", "values", "set"})
-
-
-def _counted(clause: object, count: object, order_terms: int, width: int) -> tuple[int, int]:
-    number = int(count) + 1  # type: ignore[call-overload]
-    if clause == "order":
-        return max(order_terms, number), width
-    if clause in ("select", "returning"):
-        return order_terms, max(width, number)
-    return order_terms, width
-
-
-def calls_of(tokens: Sequence[Token]) -> tuple[int, int]:
-    """Return how many linear calls a text makes, and how many quadratic ones, in quarters of an instr."""
-    linear = quadratic = 0
-    last = len(tokens) - 1
-    for at, (kind, text, *_) in enumerate(tokens):
-        if kind == OP:
-            if text == "||":
-                linear += 1
-        elif kind in (WORD, QUOTED):
-            if kind == QUOTED:
-                text = text[1:]
-            if text in _QUADRATIC:
-                quadratic += _QUADRATIC[text]
-            elif at < last and tokens[at + 1][1] == "(":
-                if text in _TRIM and _trims_a_set(tokens, at + 1):
-                    quadratic += _TRIM_QUADRATIC
-                linear += 4 if text.startswith("json") else 1
-    return linear, quadratic
-
-
-def _trims_a_set(tokens: Sequence[Token], at: int) -> bool:
-    """Return whether a trim call, its parenthesis at `at`, has a set of characters that may be long."""
-    depth = 0
-    for i in range(at, min(len(tokens), at + 64)):
-        kind, text, *_ = tokens[i]
-        if kind == OP:
-            if text == "(":
-                depth += 1
-            elif text == ")":
-                depth -= 1
-                if depth == 0:
-                    return False
-            elif text == "," and depth == 1:
-                # A short literal set makes the call linear.
-                return not (
-                    i + 2 < len(tokens)
-                    and tokens[i + 1][0] == STRING
-                    and len(tokens[i + 1][1]) <= 40
-                    and tokens[i + 2][1] == ")"
-                )
-    return True
-
-
-def length_for(length: int, calls: tuple[int, int], width: int) -> int:
-    """Return the longest value that a statement may handle.
-
-    SQLite asks for an interrupt between rows, not between the calls of one row: the calls of a text, each
-    over the longest value, must together stay under a few seconds, and the values of a row within memory.
-    """
-    linear, quadratic = calls
-    if quadratic:
-        length = min(length, int((_CALL_BUDGET_S / (quadratic * _QUADRATIC_S)) ** 0.5))
-    if linear:
-        # The results of constant calls are all kept until the statement ends.
-        length = min(length, int(_CALL_BUDGET_S / (linear * _LINEAR_S)), _ROW_BYTES // linear)
-    if width:
-        length = min(length, _ROW_BYTES // width)
-    return max(_SHORTEST, length)
-
-
 def check_expansion(root: Outline, views: Mapping[str, str], limit: int, name: str | None = None) -> None:
     """Refuse a text that compiles to too much.
 
@@ -374,26 +254,6 @@ def check_expansion(root: Outline, views: Mapping[str, str], limit: int, name: s
     """
     if expansion(root, views, limit) > limit:
         raise refusal("limit.expansion", name)
-
-
-def risky_formats(tokens: Sequence[Token]) -> bool:
-    """Return whether a printf or format call has a format that cannot be judged from the text."""
-    for at, (kind, text, *_) in enumerate(tokens[:-1]):
-        if kind in (WORD, QUOTED) and text.lstrip('"') in ("printf", "format") and tokens[at + 1][1] == "(":
-            if at + 2 >= len(tokens):
-                return False
-            kind, argument, *_ = tokens[at + 2]
-            if kind != STRING or _PLAIN_FORMAT.fullmatch(argument) is None:
-                return True
-            if at + 3 < len(tokens) and tokens[at + 3][1] not in (",", ")"):
-                return True
-    return False
-
-
-def _check_engine(tokens: Sequence[Token], verb: str) -> None:
-    """Refuse shapes that fault in SQLite versions in use, and that mean nothing useful."""
-    if verb == "CREATE":
-        _check_trigram(tokens)
 
 
 def _check_trigram(tokens: Sequence[Token]) -> None:

@@ -16,9 +16,10 @@ from runtime.guard.advice import temp_full, translate
 from runtime.guard.authorizer import Authorizer
 from runtime.guard.budget import INTERNAL_LENGTH, PROGRESS_STEPS, apply_budget, temp_bytes
 from runtime.guard.formats import checked_format
-from runtime.guard.gate import Statement, check_expansion, gate_for, length_for
+from runtime.guard.gate import Statement, check_expansion, gate_for
 from runtime.guard.policy import Policy, Verdict
 from runtime.guard.schema import Schema, read_schema, reserved_objects, verify
+from runtime.guard.shape import length_for
 
 __all__ = ("Guard",)
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from runtime.guard.authorizer import internal
 from runtime.guard.expansion import Outline, outline_of
-from runtime.guard.gate import calls_of, risky_formats
 from runtime.guard.policy import Policy, is_reserved
 from runtime.guard.rules import refusal
+from runtime.guard.shape import calls_of, risky_formats
 from runtime.guard.tokens import QUOTED, WORD, name_of, tokenize
 
 __all__ = ("SHADOW_ENDS", "Schema", "read_schema", "reserved_objects", "verify")

@@ -9,7 +9,8 @@ import pytest
 
 from runtime.errors import GuardRefused, InputError, LimitExceeded
 from runtime.guard import READ_ONLY, SESSION, Verdict
-from runtime.guard.gate import gate_for, length_for
+from runtime.guard.gate import FAULTY_ENGINE, gate_for
+from runtime.guard.shape import length_for
 
 
 def verdict(sql: Any) -> Verdict:
@@ -174,3 +175,17 @@ def test_lists_of_a_policy_are_refused_with_what_is_open() -> None:
         gate.inspect("SELECT * FROM users")
     assert "orders" in str(caught.value.hint)
     assert rule("SELECT o.secret FROM orders o", policy) == "object.column_list"
+
+
+def test_a_window_in_a_sub_select_without_from_is_refused_where_it_faults() -> None:
+    fine = (
+        "SELECT sum(1) OVER ()",
+        "SELECT (SELECT sum(b) OVER () FROM u LIMIT 1) FROM t",
+        "SELECT * FROM (SELECT a, row_number() OVER (PARTITION BY b ORDER BY a) FROM t) WHERE a IN (SELECT 1)",
+        "WITH r AS (SELECT rank() OVER w FROM t WINDOW w AS (ORDER BY a)) SELECT * FROM r",
+    )
+    for sql in fine:
+        assert verdict(sql).kind == "read"
+    if FAULTY_ENGINE:
+        assert rule("SELECT c, (SELECT c + sum(1) OVER ()) FROM t GROUP BY c") == "engine.window"
+        assert rule("SELECT (SELECT 1 UNION SELECT sum(1) OVER (ORDER BY c)) FROM t") == "engine.window"
