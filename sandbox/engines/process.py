@@ -174,6 +174,7 @@ class ProcessEngine:
             child = self._idle.popleft()
             if not child.exited.done():
                 return child
+            self._discard(child)
         wanted: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
         self._wanting.append(wanted)
         self._refill()

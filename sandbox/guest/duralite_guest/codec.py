@@ -187,7 +187,8 @@ class _Converter(abc.ABC):
         if isinstance(value, uuid.UUID | pathlib.PurePath | fractions.Fraction | datetime.timedelta):
             return str(value)
         if isinstance(value, collections.deque | range | _DICT_VIEWS):
-            return self.convert(list(value), depth)
+            # Item by item: a range may be longer than any memory, and the bound ends it on the way.
+            return [self.convert(item, depth - 1) for item in value] if depth > 0 else self._too_deep()
         if isinstance(value, types.MappingProxyType):
             return self.convert(dict(value), depth)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):

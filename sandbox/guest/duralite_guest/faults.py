@@ -142,15 +142,11 @@ _BY_TEXT = (
 
 
 def _name_hint(name: str, scope: dict[str, Any]) -> str | None:
-    known = [
-        each for each in (*scope, *vars(scope["__builtins__"])) if type(each) is str and each[:2] != "__"
-    ]
-    near = difflib.get_close_matches(name, known, 1)
-    if near:
-        return f"Did you mean `{near[0]}`?"
-    if name in sys.modules or name in sys.stdlib_module_names:
+    if name in sys.stdlib_module_names:
         return f"Write `import {name}` first."
-    return "In scope are db, sql, tools, inputs and helpers."
+    known = [each for each in (*scope, *vars(scope["__builtins__"])) if type(each) is str and each[:2] != "__"]
+    near = difflib.get_close_matches(name, known, 1)
+    return f"Did you mean `{near[0]}`?" if near else "In scope are db, sql, tools, inputs and helpers."
 
 
 def _module_hint(name: str) -> str:
