@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -19,7 +19,7 @@ from runtime.host import Host
 from runtime.registry import Registry
 from runtime.settings import Settings
 
-__all__ = ("ManualClock", "harness", "settle")
+__all__ = ("ManualClock", "harness", "settle", "until")
 
 
 class ManualClock:
@@ -70,3 +70,14 @@ async def harness(
     registry = Registry(types) if types else None
     async with Host(Settings(data=data, **settings), clock=clock or ManualClock(), registry=registry) as host:
         yield host
+
+
+async def until(predicate: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Return when `predicate()` is true; for what other threads and processes do.
+
+    Raises:
+        TimeoutError: it was not within so many seconds.
+    """
+    async with asyncio.timeout(seconds):
+        while not predicate():
+            await asyncio.sleep(0.001)
