@@ -24,13 +24,13 @@ check: $(VENV)/.ready-dev ## check style, types, layers, and that the generated 
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m docs.generate --check
 
 bench: $(VENV)/.ready-dev ## measure speed, each figure beside the machine's own limit
 	@$(BIN)/duralite bench
 
 docs: $(VENV)/.ready-dev ## write the reference pages from the code
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m docs.generate
 
 build: $(VENV)/.ready-dev ## build the wheel, install it into a fresh environment, and test what it installs
 	@.ci/wheel $(BIN)/python

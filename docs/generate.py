@@ -1,4 +1,4 @@
-"""Write the reference pages from the code, so that they cannot say anything else: `python docs/generate.py`.
+"""Write the reference pages from the code, so that they cannot say anything else: `python -m docs.generate`.
 
 With `--check` nothing is written; the exit code tells whether the pages are up to date.
 """
@@ -9,27 +9,26 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 import click
 
 from actors.session import SessionActor
-from helpers.api import builder_specs, method_specs
+from helpers.api import db_helpers, sql_helpers
 from helpers.docs import helper_doc
 from helpers.spec import HelperSpec
 from helpers.stubs import camel_case
-from runtime import errors
 from runtime.cli import cli
 from runtime.gateway.metrics import METRICS
-from runtime.gateway.openapi import reference
+from runtime.gateway.openapi import error_classes, openapi_document
 from runtime.guard import SESSION, rules
 from runtime.limits import Limits
 from runtime.method import MethodSpec
+from runtime.registry import Registry
 from runtime.settings import Settings
 
+ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run `make docs`. -->\n"
 
@@ -52,7 +51,12 @@ def settings_page() -> str:
         value = field.get_default(call_default_factory=True)
         shown = ", ".join(value) if isinstance(value, tuple) else value
         rows.append(
-            (f"`{name}`", f"`{shown}`" if shown != "" else "none", f"`DURALITE_{name.upper()}`", field.description)
+            (
+                f"`{name}`",
+                f"`{shown}`" if shown != "" else "none",
+                f"`DURALITE_{name.upper()}`",
+                field.description,
+            )
         )
     return f"""# Settings
 
@@ -97,15 +101,9 @@ Every limit of the service. An error that a limit caused names it (`"limit": "ma
 {table(("limit", "default", "what it bounds"), rows)}"""
 
 
-def error_classes() -> list[type[errors.DuraliteError]]:
-    """Return the classes of errors that a caller may see."""
-    found = [getattr(errors, name) for name in errors.__all__]
-    return [cls for cls in found if isinstance(cls, type) and "code" in vars(cls)]
-
-
 def errors_page() -> str:
     rows = []
-    for cls in sorted(error_classes(), key=lambda cls: cls.code):
+    for cls in error_classes():
         first = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
         rows.append((f'<a id="{cls.code}"></a>`{cls.code}`', cls.status, f"`{cls.__name__}`", first))
     return f"""# Errors
@@ -165,7 +163,9 @@ def cli_page() -> str:
         usage = command.get_usage(context).removeprefix("Usage: ")
         example = (command.epilog or "").replace("\b", "").replace("Example:", "").strip()
         text = inspect.cleandoc(command.help or "")
-        parts.append(f"## {words}\n\n{text}\n\n```text\n{usage}\n```\n\n```sh\n{example}\n```\n\n{options(command)}")
+        parts.append(
+            f"## {words}\n\n{text}\n\n```text\n{usage}\n```\n\n```sh\n{example}\n```\n\n{options(command)}"
+        )
     return f"""# The command line
 
 `duralite NOUN VERB`, or `python -m runtime NOUN VERB`. A command speaks to the service at `--url`; without it, to
@@ -197,8 +197,8 @@ def helper_section(helper: HelperSpec) -> str:
 
 
 def helpers_page() -> str:
-    db = "\n".join(helper_section(helper) for helper in method_specs(SessionActor.methods))
-    sql = "\n".join(helper_section(helper) for helper in builder_specs())
+    db = "\n".join(helper_section(helper) for helper in db_helpers(SessionActor.methods))
+    sql = "\n".join(helper_section(helper) for helper in sql_helpers())
     return f"""# Helpers
 
 What a program in the sandbox has in scope, without an import: `db` (the session's database), `sql` (builders of
@@ -221,9 +221,7 @@ quoted and every value bound. A table may be a Query itself, so builders nest.
 def guard_page() -> str:
     parts = []
     for layer in dict.fromkeys(rule.layer for rule in rules()):
-        rows = [
-            (f"`{r.id}`", r.title, r.reason, r.instead) for r in rules() if r.layer == layer
-        ]
+        rows = [(f"`{r.id}`", r.title, r.reason, r.instead) for r in rules() if r.layer == layer]
         parts.append(f"## Layer: {layer}\n\n{table(('rule', 'refused', 'because', 'instead'), rows)}")
     bounds = [(f"`{name}`", f"{getattr(SESSION.limits, name):,}") for name in type(SESSION.limits).__slots__]
     return f"""# Guard rules
@@ -240,12 +238,12 @@ SQLite's own limits, as the session policy sets them.
 
 
 def metrics_page() -> str:
-    rows = [(f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), text) for name, kind, labels, text in METRICS]
+    rows = [(f"`{name}`", text) for name, text in METRICS.items()]
     return f"""# Metrics
 
 `GET /metrics`, in the Prometheus text format. Labels are bounded: no name that a caller chose is among them.
 
-{table(("metric", "kind", "labels", "meaning"), rows)}"""
+{table(("metric", "meaning"), rows)}"""
 
 
 def method_section(type_name: str, spec: MethodSpec) -> str:
@@ -259,11 +257,11 @@ def method_section(type_name: str, spec: MethodSpec) -> str:
 
 
 def http_page() -> str:
-    document = reference()
+    document = openapi_document(SimpleNamespace(registry=Registry()))
     rows = [
         (f"`{verb.upper()} {path}`", operation.get("summary", ""))
         for path, item in document["paths"].items()
-        if path.count("{") < 2 and "/{name}/" not in path
+        if "/{name}/" not in path or path.endswith("/events")
         for verb, operation in item.items()
         if isinstance(operation, dict) and "responses" in operation
     ]

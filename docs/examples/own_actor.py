@@ -20,7 +20,9 @@ DAY = 86_400
 class CounterActor(Actor, type_name="counter"):
     """A number that goes up."""
 
-    migrations = (Migration(1, "CREATE TABLE counter (value INTEGER NOT NULL); INSERT INTO counter VALUES (0)", ""),)
+    migrations = (
+        Migration(1, "CREATE TABLE counter (value INTEGER NOT NULL); INSERT INTO counter VALUES (0)", ""),
+    )
 
     @method()
     def increase(self, tx: Transaction, by: int = 1) -> int:

@@ -7,7 +7,14 @@ few questions, saves what the next turn will need, and answers with a few rows.
 birds = db.query("SELECT * FROM penguins WHERE body_mass_g IS NOT NULL AND sex IS NOT NULL")
 db.create_table(
     "measured",
-    {"species": "TEXT", "island": "TEXT", "sex": "TEXT", "mass_g": "INTEGER", "flipper_mm": "INTEGER", "year": "INTEGER"},
+    {
+        "species": "TEXT",
+        "island": "TEXT",
+        "sex": "TEXT",
+        "mass_g": "INTEGER",
+        "flipper_mm": "INTEGER",
+        "year": "INTEGER",
+    },
 )
 db.exec("DELETE FROM measured")  # so that a second run starts afresh
 inserted = db.batch_insert(
@@ -27,8 +34,12 @@ inserted = db.batch_insert(
 
 counts = db.query(sql.count_by("measured", "species"))
 masses = db.query(sql.group_stats("measured", "species", "mass_g"))
-medians = {row["species"]: row["p50"] for row in db.query(sql.percentile("measured", "mass_g", 50, by="species"))}
-by_sex = {row["species"]: row for row in db.query(sql.pivot("measured", "species", "sex", ["female", "male"]))}
+medians = {
+    row["species"]: row["p50"] for row in db.query(sql.percentile("measured", "mass_g", 50, by="species"))
+}
+by_sex = {
+    row["species"]: row for row in db.query(sql.pivot("measured", "species", "sex", ["female", "male"]))
+}
 heaviest = {row["species"]: row for row in db.query(sql.top_n("measured", "mass_g", 1, by="species"))}
 line = db.query(sql.correlation("measured", "flipper_mm", "mass_g"))[0]
 
@@ -47,6 +58,8 @@ answer = [
 ]
 db.save_state("penguins_answer", answer)
 
-print(f"{inserted} of {inputs['rows']} penguins were measured in full; {counts[0]['species']} is seen most often.")
+print(
+    f"{inserted} of {inputs['rows']} penguins were measured in full; {counts[0]['species']} is seen most often."
+)
 print(f"Each mm of flipper goes with {line['slope']:.1f} g more (correlation {line['correlation']:.2f}).")
 answer

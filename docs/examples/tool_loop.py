@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from actors.session import SessionActor
-from helpers.api import builder_specs, method_specs
+from helpers.api import db_helpers, sql_helpers
 from helpers.docs import model_docs
 from helpers.schemas import tool_schemas, without_nulls
 from runtime.errors import DuraliteError
@@ -19,7 +19,7 @@ from runtime.values import dumps
 
 RUN = SessionActor.methods["run"]
 TOOLS = tool_schemas([RUN], "anthropic", prefix="session")
-SYSTEM = model_docs([*method_specs(SessionActor.methods), *builder_specs()], budget=2_000)
+SYSTEM = model_docs([*db_helpers(SessionActor.methods), *sql_helpers()], budget=2_000)
 
 
 async def answer(host: Host, session: str, name: str, arguments: dict[str, object]) -> str:

@@ -20,6 +20,7 @@ import orjson
 from runtime.cli.failure import ServiceError
 from runtime.gateway.app import create_app
 from runtime.host import Host
+from runtime.logs import set_up_logs
 from runtime.settings import Settings
 from runtime.values import dumps
 
@@ -140,7 +141,10 @@ async def connect(place: Place) -> AsyncIterator[Client]:
             yield Client(http)
         return
     # Who can read the folder owns it: no key is asked for, whatever the service would ask on its port.
-    settings = settings.model_copy(update={"bind": "127.0.0.1", "auth": "auto", "allowed_hosts": ()})
+    settings = settings.model_copy(
+        update={"bind": "127.0.0.1", "auth": "auto", "allowed_hosts": (), "log_level": _quieter(settings)}
+    )
+    set_up_logs(settings)
     async with Host(settings) as host:
         transport = httpx.ASGITransport(app=create_app(settings, host=host))
         base = f"http://127.0.0.1:{settings.port}"
@@ -148,6 +152,11 @@ async def connect(place: Place) -> AsyncIterator[Client]:
             transport=transport, base_url=base, headers=headers, timeout=_TIMEOUT
         ) as http:
             yield Client(http)
+
+
+def _quieter(settings: Settings) -> str:
+    # A command's stderr is for remarks to a person: what a service would tell of its life is not one.
+    return "warning" if settings.log_level == "info" else settings.log_level
 
 
 def running_service(data: Path) -> str | None:

@@ -10,7 +10,7 @@ import click
 from runtime.cli.client import Client, session_path
 from runtime.cli.command import connected
 from runtime.cli.failure import FAILED, LIMIT, OK, REFUSED
-from runtime.cli.output import Output
+from runtime.cli.output import Output, counted
 from runtime.cli.values import json_object, loose, pairs
 from runtime.errors import DuraliteError
 from runtime.guard import SESSION, Guard
@@ -65,8 +65,8 @@ def _show_run(out: Output, result: dict[str, Any]) -> None:
         if error.get("traceback"):
             out.note(error["traceback"].rstrip())
     usage = result["usage"]
-    written = f"{result['effects']['write_calls']} of them wrote"
-    out.note(f"{result['status']}: {usage['wall_ms']:.1f} ms, {usage['calls']} helper calls, {written}")
+    calls = f"{counted(usage['calls'], 'helper call')}, {result['effects']['write_calls']} of them wrote"
+    out.note(f"{result['status']}: {usage['wall_ms']:.1f} ms, {calls}")
 
 
 def _run_code(result: dict[str, Any]) -> int:
@@ -80,9 +80,7 @@ def _run_code(result: dict[str, Any]) -> int:
 @connected("sql", example="duralite sql chat-42 'SELECT * FROM orders WHERE total > ?' -p 100")
 @click.argument("session")
 @click.argument("statement")
-@click.option(
-    "--param", "-p", "positional", multiple=True, help="The value of the next ?; JSON or text."
-)
+@click.option("--param", "-p", "positional", multiple=True, help="The value of the next ?; JSON or text.")
 @click.option("--params", callback=json_object, help="A JSON object for :name parameters.")
 @click.option("--limit", type=click.IntRange(min=0), help="Show at most so many rows.")
 async def sql(
@@ -115,9 +113,11 @@ async def sql(
         columns = answer["columns"]
         out.table(columns, [[row[c] for c in columns] if isinstance(row, dict) else row for row in rows])
         cut = " (cut: there are more)" if answer.get("truncated") else ""
-        out.note(f"{len(rows):,} rows{cut}, {answer['duration_ms']:.1f} ms")
+        out.note(f"{counted(len(rows), 'row')}{cut}, {answer['duration_ms']:.1f} ms")
     if answer.get("rows_affected") is not None:
-        out.note(f"{answer['rows_affected']:,} rows changed, {answer['duration_ms']:.1f} ms", style="")
+        out.note(
+            f"{counted(answer['rows_affected'], 'row')} changed, {answer['duration_ms']:.1f} ms", style=""
+        )
 
 
 def _writes(text: str) -> bool:

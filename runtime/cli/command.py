@@ -15,12 +15,12 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from runtime.cli.client import Client, Place, connect
+from runtime.cli.client import Place, connect
 from runtime.cli.failure import FAILED, OK, USAGE, ServiceError, exit_code, problem_of
 from runtime.cli.output import Output
 from runtime.errors import DuraliteError
 
-__all__ = ("Body", "connected", "local")
+__all__ = ("Body", "connected", "data_option", "local")
 
 Body = Callable[..., Any]
 
@@ -75,10 +75,14 @@ def _output_options(run: Body) -> Body:
     return click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")(run)
 
 
+def data_option(run: Body) -> Body:
+    """Add `--data`."""
+    kind = click.Path(path_type=Path)
+    return click.option("--data", type=kind, help="The data folder (setting `data`).")(run)
+
+
 def _place_options(run: Body) -> Body:
-    run = click.option(
-        "--data", type=click.Path(path_type=Path), help="The data folder (setting `data`)."
-    )(run)
+    run = data_option(run)
     run = click.option("--key", envvar="DURALITE_KEY", help="The key for the service (DURALITE_KEY).")(run)
     return click.option(
         "--url", envvar="DURALITE_URL", help="A service elsewhere (DURALITE_URL), instead of the data folder."

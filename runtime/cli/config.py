@@ -72,7 +72,9 @@ def show(out: Output, origin: bool) -> None:
         return
     columns = ("setting", "value", "origin") if origin else ("setting", "value")
     out.table(columns, [(n, v, o)[: len(columns)] for n, (v, o) in found.items()])
-    out.note(f"file: {config_file()}{'' if config_file().exists() else ' (not there)'}; environment: DURALITE_*")
+    out.note(
+        f"file: {config_file()}{'' if config_file().exists() else ' (not there)'}; environment: DURALITE_*"
+    )
     _warn_of_strays(out)
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from runtime.cli.output import Output
 __all__ = ("COMMANDS", "example_file", "read_penguins")
 
 SESSION = "penguins"
+_ROOT = Path(__file__).resolve().parents[2]
 _START_S = 60.0
 _STOP_S = 30.0
 _NUMBERS = frozenset({"bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "year"})
@@ -47,16 +48,14 @@ _NEXT = (
 def example_file(name: str) -> Path:
     """Return a file of docs/examples, from a checkout or from the installed package."""
     here = Path(__file__).resolve().parent
-    places = (here.parents[1] / "docs" / "examples" / name, here / "examples" / name)
+    places = (_ROOT / "docs" / "examples" / name, here / "examples" / name)
     return next((place for place in places if place.exists()), places[0])
 
 
 def read_penguins() -> list[dict[str, Any]]:
     """Return the 344 penguins as records; `NA` is None."""
     with example_file("penguins.csv").open(encoding="utf-8", newline="") as file:
-        return [
-            {name: _measure(name, text) for name, text in row.items()} for row in csv.DictReader(file)
-        ]
+        return [{name: _measure(name, text) for name, text in row.items()} for row in csv.DictReader(file)]
 
 
 def _measure(name: str, text: str) -> Any:
@@ -73,11 +72,17 @@ def demo(out: Output) -> int:
     return asyncio.run(_demo(out))
 
 
+def _tell(out: Output, text: str) -> None:
+    # The story is what this command is for: it goes where the answer goes.
+    if not out.quiet:
+        out.text(text)
+
+
 async def _demo(out: Output) -> int:
     with tempfile.TemporaryDirectory(prefix="duralite-demo-") as folder:
         started = time.perf_counter()
         async with _service(Path(folder)) as place, connect(place) as client:
-            out.note(f"The service is up at {place.url} ({_ms(started)})")
+            _tell(out, f"The service is up at {place.url} ({_ms(started)})")
             loaded = await _load(client, out)
             result = await _run(client, out, loaded)
             answer = await client.call("POST", session_path(SESSION, "get_state"), {"key": "penguins_answer"})
@@ -86,10 +91,10 @@ async def _demo(out: Output) -> int:
     if result["status"] != "ok" or answer["value"] != result["value"]:
         out.fail({"detail": "The program did not end as it should.", **(result["error"] or {})})
         return FAILED
-    out.note("The service has stopped. Try next:", style="bold")
+    _tell(out, "The service has stopped. Try next:")
     duralite = _command()
     for line, what in _NEXT:
-        out.note(f"  {line.format(duralite=duralite)}\n      {what}", style="")
+        _tell(out, f"  {line.format(duralite=duralite)}\n      {what}")
     return OK
 
 
@@ -99,7 +104,7 @@ async def _load(client: Client, out: Output) -> int:
     await client.call("POST", session_path(SESSION, "create_table"), {"name": "penguins", "schema": _SCHEMA})
     body = {"table": "penguins", "records": records}
     answer = await client.call("POST", session_path(SESSION, "batch_insert"), body)
-    out.note(f"Loaded {answer['inserted']} penguins into the session {SESSION!r} ({_ms(started)})")
+    _tell(out, f"Loaded {answer['inserted']} penguins into the session {SESSION!r} ({_ms(started)})")
     return int(answer["inserted"])
 
 
@@ -108,28 +113,29 @@ async def _run(client: Client, out: Output, rows: int) -> dict[str, Any]:
     started = time.perf_counter()
     body = {"code": code, "inputs": {"rows": rows}}
     result: dict[str, Any] = await client.call("POST", session_path(SESSION, "run"), body)
-    out.note(f"Ran docs/examples/penguins_program.py in the sandbox ({_ms(started)})\n")
+    _tell(out, f"Ran docs/examples/penguins_program.py in the sandbox ({_ms(started)})\n")
     if not out.as_json and result["status"] == "ok":
         out.value(result["value"])
         out.text("\n" + "\n".join(result["logs"]) + "\n")
         calls = [[call["name"], call["ms"]] for call in result["calls"]]
         out.table(("call", "ms"), calls)
         usage = result["usage"]
-        out.note(f"{usage['calls']} calls, {usage['wall_ms']:.1f} ms in all, {usage['cpu_ms']:.1f} ms of CPU\n")
+        out.note(
+            f"{usage['calls']} calls, {usage['wall_ms']:.1f} ms in all, {usage['cpu_ms']:.1f} ms of CPU\n"
+        )
     return result
 
 
 @asynccontextmanager
 async def _service(data: Path) -> AsyncIterator[Place]:
     """Give a service of its own on a free port, as a process; it is stopped at the end."""
-    # Settings of the operator do not belong here, and the folder that this runs from may be any.
-    root = Path(__file__).resolve().parents[2]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("DURALITE_")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), environment.get("PYTHONPATH"))))
     flags = ("--data", str(data), "--port", "0", "--log-level", "warning")
-    process = await asyncio.create_subprocess_exec(
-        *_python(), "serve", *flags, cwd=data, env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
+    command = (sys.executable, "-m", "runtime", "serve", *flags)
+    log = data / "service.log"
+    with log.open("wb") as stream:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=data, env=_environment(), stdout=stream, stderr=stream
+        )
     try:
         yield Place(url=await _url(process, data))
     finally:
@@ -154,18 +160,22 @@ async def _url(process: asyncio.subprocess.Process, data: Path) -> str:
         pass
     finally:
         ended.cancel()
+    said = (data / "service.log").read_text(errors="replace").strip()[-2_000:]
     raise ServiceError(
         {
             "code": "unavailable",
             "title": "The service did not start",
-            "detail": "The service of the demo did not start; its own message stands above.",
+            "detail": f"The service of the demo did not start. It said: {said or 'nothing'}",
             "hint": "`duralite doctor` tells what this machine lacks.",
         }
     )
 
 
-def _python() -> Sequence[str]:
-    return (sys.executable, "-m", "runtime")
+def _environment() -> dict[str, str]:
+    # Settings of the operator do not belong here, and the folder that this runs from may be any.
+    found = {name: value for name, value in os.environ.items() if not name.startswith("DURALITE_")}
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), found.get("PYTHONPATH"))))
+    return found
 
 
 def _command() -> str:

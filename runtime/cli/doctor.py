@@ -7,15 +7,14 @@ import os
 import platform
 import resource
 import shutil
-import sys
 import time
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from runtime.cli.client import running_service
-from runtime.cli.command import local
+from runtime.cli.client import Place, running_service
+from runtime.cli.command import data_option, local
 from runtime.cli.failure import FAILED, OK
 from runtime.cli.output import Output
 from runtime.errors import DuraliteError
@@ -50,8 +49,8 @@ def findings(settings: Settings) -> list[Finding]:
 
 def _python() -> Finding:
     text = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
-        return Finding("error", text, "3.11 is the oldest that is supported.")
+    if platform.system() != "Linux":
+        return Finding("warning", text, "The process engine needs Linux; elsewhere use the engine monty.")
     return Finding("ok", text, "")
 
 
@@ -77,7 +76,7 @@ def _sandbox(settings: Settings) -> Finding:
     except ImportError as error:
         hint = f"{error}. Install the extra: pip install 'duralite[{settings.engine}]'."
         return Finding("error", f"Sandbox: {settings.engine}", hint)
-    layers = [name for name, bites in witness["layers"].items() if bites]
+    layers = [name for name, bites in witness["layers"].items() if bites is True or isinstance(bites, list)]
     detail = f"{len(witness['refused'])} forbidden acts were refused; layers: {', '.join(layers)}."
     if witness["warnings"]:
         detail = f"{detail} {' '.join(witness['warnings'])}"
@@ -134,9 +133,10 @@ def _clock() -> Finding:
 
 
 @local("doctor", example="duralite doctor")
-def doctor(out: Output) -> int:
+@data_option
+def doctor(out: Output, data: Path | None) -> int:
     """Check this machine: SQLite, sandbox, data folder, limits. Exit code 1 if something does not work."""
-    found = findings(Settings())
+    found = findings(Place(data=data).settings())
     if out.as_json:
         out.json([{"level": f.level, "title": f.title, "detail": f.detail} for f in found])
     for finding in found:

@@ -10,7 +10,17 @@ from typing import Any
 
 from runtime.errors import DuraliteError
 
-__all__ = ("FAILED", "LIMIT", "NOT_FOUND", "OK", "REFUSED", "USAGE", "ServiceError", "exit_code", "problem_of")
+__all__ = (
+    "FAILED",
+    "LIMIT",
+    "NOT_FOUND",
+    "OK",
+    "REFUSED",
+    "USAGE",
+    "ServiceError",
+    "exit_code",
+    "problem_of",
+)
 
 OK, FAILED, USAGE, REFUSED, NOT_FOUND, LIMIT = range(6)
 

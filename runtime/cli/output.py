@@ -20,7 +20,7 @@ from rich.text import Text
 
 from runtime.values import dumps
 
-__all__ = ("Output", "safe")
+__all__ = ("Output", "counted", "safe")
 
 # C0 and C1 controls, marks and overrides of the reading direction, invisible separators, lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -32,6 +32,11 @@ _PIPE_WIDTH = 100_000
 def safe(text: str, *, keep: str = "") -> str:
     """Return text with every unsafe character written as an escape; those in `keep` stay."""
     return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _escape(character: str) -> str:
@@ -75,7 +80,9 @@ class Output:
         if not self.as_json:
             self.console.print(Text(safe(text, keep=_LAYOUT), style=style), soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None
+    ) -> None:
         """Write rows as a table; at most 1,000 of them. Not with --json."""
         if self.as_json:
             return

@@ -19,9 +19,9 @@ __all__ = ("COMMANDS", "setting_options")
 
 def setting_options(function: Any) -> Any:
     """Add a flag for every setting, and `--limit NAME=VALUE` for the limits."""
-    function = click.option("--limit", multiple=True, callback=pairs, help="NAME=VALUE, a limit; may be given again.")(
-        function
-    )
+    function = click.option(
+        "--limit", multiple=True, callback=pairs, help="NAME=VALUE, a limit; may be given again."
+    )(function)
     for name, field in reversed(Settings.model_fields.items()):
         if name == "limits":
             continue

@@ -13,7 +13,7 @@ from rich.progress import Progress, TaskID
 from runtime.cli.client import Client, session_path
 from runtime.cli.command import connected
 from runtime.cli.failure import FAILED, OK
-from runtime.cli.output import Output
+from runtime.cli.output import Output, counted
 
 __all__ = ("COMMANDS",)
 
@@ -34,9 +34,9 @@ async def ls(client: Client, out: Output, search: str | None, limit: int | None)
     if out.as_json:
         out.json(found)
         return
-    columns = ("name", "size", "created", "last_used", "pinned")
+    columns = ("name", "size_bytes", "created", "last_used", "pinned", "live")
     out.table(columns, [[item.get(column) for column in columns] for item in found])
-    out.note(f"{len(found):,} sessions")
+    out.note(counted(len(found), "session"))
 
 
 @connected("show", example="duralite sessions show chat-42")
@@ -50,8 +50,8 @@ async def show(client: Client, out: Output, name: str) -> None:
         return
     out.facts(facts)
     if tables:
-        rows = [[t["name"], t["type"], t["rows"], ", ".join(c["name"] for c in t["columns"])] for t in tables]
-        out.table(("table", "type", "rows", "columns"), rows)
+        rows = [[t["name"], t["kind"], t["rows"], ", ".join(c["name"] for c in t["columns"])] for t in tables]
+        out.table(("table", "kind", "rows", "columns"), rows)
 
 
 @connected("rm", example="duralite sessions rm chat-41 chat-42 --yes")
@@ -160,7 +160,7 @@ def _file_name(name: str) -> str:
 @click.option("--replace", is_flag=True, help="Drop tables of the same names first.")
 async def import_(client: Client, out: Output, name: str, file: Path, replace: bool) -> None:
     """Load the tables of an SQLite file into a session, which is made if it is new."""
-    size = file.stat().st_size
+    size = _size(file)
     with out.progress() as progress:
         task = progress.add_task(f"import {file.name}", total=size)
         answer = await client.upload(
@@ -172,6 +172,10 @@ async def import_(client: Client, out: Output, name: str, file: Path, replace: b
     out.table(("table", "rows"), list(answer["tables"].items()))
     if answer["skipped"]:
         out.note("left out (views, triggers, virtual tables): " + ", ".join(answer["skipped"]), style="")
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 async def _pieces(file: Path, progress: Progress, task: TaskID) -> AsyncIterator[bytes]:

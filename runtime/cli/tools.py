@@ -29,7 +29,9 @@ def tools(out: Output, target: str, type_name: str, only: tuple[str, ...]) -> No
     methods = Registry(Settings().types).get(type_name).methods
     if unknown := [name for name in only if name not in methods or not methods[name].public]:
         known = ", ".join(name for name, spec in methods.items() if spec.public)
-        raise click.BadParameter(f"there is no method {unknown[0]!r}; there are {known}.", param_hint="--only")
+        raise click.BadParameter(
+            f"there is no method {unknown[0]!r}; there are {known}.", param_hint="--only"
+        )
     wanted = [spec for name, spec in methods.items() if spec.public and (not only or name in only)]
     schemas = import_module(_SCHEMAS).tool_schemas(wanted, target, prefix=type_name, actor=type_name)
     out.json(schemas)

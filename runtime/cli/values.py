@@ -35,5 +35,5 @@ def json_object(context: click.Context, option: click.Parameter, given: str | No
         return {}
     value = loose(given)
     if not isinstance(value, dict):
-        raise click.BadParameter('a JSON object is needed, such as \'{"n": 3}\'.', context, option)
+        raise click.BadParameter("a JSON object is needed, such as '{\"n\": 3}'.", context, option)
     return value
