@@ -29,7 +29,7 @@ from runtime.logs import set_up_logs
 from runtime.settings import Settings
 from runtime.values import dumps
 
-__all__ = ("serve",)
+__all__ = ("serve", "uvicorn_config")
 
 _GRACE_S = 3.0
 _BACKLOG = 2_048
@@ -126,23 +126,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
                 "Make one with `duralite keys create --scope admin`, then start again."
             )
             return 1
-        config = uvicorn.Config(
-            gateway,
-            http=protocol_class(settings.limits),
-            ws="websockets-sansio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=_BACKLOG,
-            ws_max_size=settings.limits.max_body_bytes,
-            timeout_graceful_shutdown=max(1, round(settings.limits.drain_s + 1)),
-        )
         with _server_file(settings.data / "server.json", url):
             _log.info("service.ready", url=url, data=str(settings.data), pid=os.getpid())
             print(f"duralite is at {url}", file=sys.stderr, flush=True)  # noqa: T201
-            server = _Server(config, gateway)
+            server = _Server(uvicorn_config(gateway), gateway)
             await server.serve([listener])
     finally:
         await gateway.stop()
@@ -150,6 +137,24 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
             server.end()
     _log.info("service.stopped")
     return 0
+
+
+def uvicorn_config(gateway: Gateway) -> uvicorn.Config:
+    """Return how uvicorn serves the gateway: our protocol, no log of every request, no headers of its own."""
+    limits = gateway.settings.limits
+    return uvicorn.Config(
+        gateway,
+        http=protocol_class(limits),
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        ws_max_size=limits.max_body_bytes,
+        timeout_graceful_shutdown=max(1, round(limits.drain_s + 1)),
+    )
 
 
 def _listen(settings: Settings) -> socket.socket:
