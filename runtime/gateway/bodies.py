@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 from runtime.errors import BadRequest, InputError, PayloadTooLarge, Unavailable, UnsupportedMediaType
 from runtime.gateway.exchange import Exchange
+from runtime.gateway.protocol import take_body
 from runtime.limits import Limits
 from runtime.method import MethodSpec
 from runtime.values import loads
@@ -44,6 +45,12 @@ class Bodies:
         length = exchange.headers.get(b"content-length")
         if length is not None and len(length) > 5 and _number(length) > self._most:
             raise self._too_large()
+        cycle = exchange.cycle
+        if cycle is not None and (whole := take_body(cycle)) is not None:
+            exchange.body_done = True
+            if len(whole) > self._most:
+                raise self._too_large()
+            return whole
         exchange.reading_since = exchange.started
         message = await exchange.receive()
         body: bytes = message.get("body", b"")
@@ -125,7 +132,7 @@ class Bodies:
         try:
             value = loads(body)
         except InputError as error:
-            if "recursion" in error.message:
+            if "depth limit" in error.message or "recursion" in error.message:
                 raise self._too_deep() from None
             raise BadRequest(error.message, hint=_json_hint(body, error.hint)) from None
         if body.count(b"[") + body.count(b"{") > self._depth:

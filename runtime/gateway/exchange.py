@@ -7,7 +7,6 @@ goes wrong on the way becomes one `application/problem+json` answer (RFC 9457), 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import re
 import time
@@ -17,10 +16,12 @@ from typing import Any, Literal
 
 from runtime.accounts import Grant
 from runtime.errors import DuraliteError
+from runtime.gateway.problem import problem_json
+from runtime.gateway.protocol import SHORT_CUT, answer
 from runtime.ids import new_token
 from runtime.values import dumps
 
-__all__ = ("JSON", "NOSNIFF", "PROBLEM", "Exchange", "Receive", "Scope", "Send", "problem_json")
+__all__ = ("JSON", "NOSNIFF", "PROBLEM", "Exchange", "Receive", "Scope", "Send")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -30,6 +31,9 @@ Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json")
 PROBLEM: Header = (b"content-type", b"application/problem+json")
 NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
+_ONLY_JSON = (JSON,)
+_JSON_HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
+_ONE_WRITE = 256 * 1024
 _CHALLENGE: Header = (b"www-authenticate", b'Bearer realm="duralite"')
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -37,13 +41,16 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 _boot = new_token(4)
 _serial = count(1)
 
+_SMALL = 256 * 1024
+_LINGER_S = 2.0
+
 Stop = Literal["gone", "late", "drain"]
 
 
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = ("body_done", "extra", "grant", "headers", "label", "method", "reading_since", "receive", "received", "request_id", "scope", "send", "started", "status", "stopped", "task", "watcher")  # fmt: skip
+    __slots__ = ("body_done", "cycle", "extra", "grant", "headers", "label", "method", "reading_since", "receive", "received", "request_id", "scope", "send", "started", "status", "stopped", "task", "watcher")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -51,6 +58,8 @@ class Exchange:
         self.send = send
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.method: str = scope["method"]
+        # uvicorn's request, where it serves us; None under any other server.
+        self.cycle: Any = scope.get(SHORT_CUT)
         given = self.headers.get(b"x-request-id")
         self.request_id: str = (
             f"{_boot}-{next(_serial):x}"
@@ -100,6 +109,10 @@ class Exchange:
     async def reply(self, status: int, body: bytes, *headers: Header) -> None:
         """Send the whole answer."""
         self.status = status
+        if status == 200 and self.cycle is not None and self.extra is None and headers == _ONLY_JSON:
+            head = _JSON_HEAD % (len(body), self.request_id.encode())
+            if self.method != "HEAD" and len(body) < _ONE_WRITE and answer(self.cycle, head, body):
+                return
         lines = [
             *headers,
             (b"content-length", b"%d" % len(body)),
@@ -114,6 +127,37 @@ class Exchange:
         """Send a value as JSON."""
         await self.reply(status, dumps(value), JSON, NOSNIFF, *headers)
 
+    def body_is_small(self) -> bool:
+        """Tell whether what may still come of the body is too little to matter."""
+        length = self.headers.get(b"content-length")
+        if length is None:
+            return b"transfer-encoding" not in self.headers
+        return length.isdigit() and int(length) <= _SMALL
+
+    async def refuse_unread(self, error: DuraliteError) -> None:
+        """Send an error to a client that still sends a long body, and break its body off.
+
+        The whole answer is out before the rest of the body is dropped unread: a connection that is closed with
+        bytes unread is reset, and the client would lose the answer.
+        """
+        whole = self.send
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                message["more_body"] = True
+            await whole(message)
+
+        self.send = send
+        await self.refuse(error, (b"connection", b"close"))
+        try:
+            async with asyncio.timeout(_LINGER_S):
+                while (message := await self.receive())["type"] == "http.request":
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            pass
+        await whole({"type": "http.response.body", "body": b""})
+
     async def refuse(self, error: DuraliteError, *headers: Header) -> None:
         """Send an error as problem+json."""
         body = problem_json(error, self.path, self.request_id)
@@ -125,16 +169,3 @@ class Exchange:
         if error.status == 405:
             lines.append((b"allow", ", ".join(error.extra.get("allow", ())).encode()))
         await self.reply(error.status, body, *lines)
-
-
-def problem_json(error: DuraliteError, instance: str | None, request_id: str | None) -> bytes:
-    """Return an error's members as JSON; text that is not Unicode is escaped."""
-    problem = error.to_problem()
-    if instance is not None:
-        problem["instance"] = instance
-    if request_id is not None:
-        problem["request_id"] = request_id
-    try:
-        return dumps(problem)
-    except TypeError:
-        return json.dumps(problem, default=str).encode()

@@ -30,7 +30,8 @@ from runtime.events import Event
 from runtime.gateway.access import Access
 from runtime.gateway.bodies import Bodies, query_arguments
 from runtime.gateway.calls import missing_scope
-from runtime.gateway.exchange import NOSNIFF, PROBLEM, Receive, Scope, Send, problem_json
+from runtime.gateway.exchange import NOSNIFF, PROBLEM, Receive, Scope, Send
+from runtime.gateway.problem import problem_json
 from runtime.gateway.rates import Rates
 from runtime.gateway.routes import Routes, decode_segment
 from runtime.host import Host
