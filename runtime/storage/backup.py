@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import CorruptDatabase, InputError
+from runtime.errors import InputError
 from runtime.storage.transaction import Transaction, quote
 
 __all__ = ("backup_to", "foreign_tables", "import_table", "open_foreign")
@@ -43,8 +43,7 @@ def open_foreign(path: Path) -> sqlite3.Connection:
     """Open a file from outside, read only.
 
     Raises:
-        InputError: it is not an SQLite file.
-        CorruptDatabase: it is, and SQLite finds it damaged.
+        InputError: it is not an SQLite file, or SQLite finds it damaged: the file is the caller's.
     """
     with path.open("rb") as file:
         if file.read(16) != _MAGIC:
@@ -65,12 +64,12 @@ def open_foreign(path: Path) -> sqlite3.Connection:
         (verdict,) = raw.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         raw.close()
-        raise CorruptDatabase(
+        raise InputError(
             f"SQLite cannot read the file: {error}.", hint="Check it with PRAGMA integrity_check."
         ) from None
     if verdict != "ok":
         raw.close()
-        raise CorruptDatabase(
+        raise InputError(
             f"The file is damaged: {str(verdict)[:300]}.",
             hint="Repair it with `.recover` of the sqlite3 shell.",
         )
