@@ -146,12 +146,15 @@ class AlarmScheduler:
         self._host = host
         self._heap: list[tuple[float, int, ActorId, str]] = []
         self._armed: dict[tuple[ActorId, str], tuple[float, ActorAddress]] = {}
+        # An alarm never fires twice at once: one that is armed while it fires waits here for the end of that.
+        self._again: dict[tuple[ActorId, str], tuple[float, ActorAddress] | None] = {}
         self._serial = count()
         self._loaded_until = float("-inf")
         self._wake = asyncio.Event()
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._firing: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._asleep = False
         self.fired = 0
         self.failed = 0
         self.dead = 0
@@ -175,6 +178,11 @@ class AlarmScheduler:
         """How many alarms of the next minutes are armed."""
         return len(self._armed)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is due and nothing fires."""
+        return self._asleep and not self._firing
+
     async def index(
         self, actor: ActorId, address: ActorAddress, dues: Iterable[tuple[str, float | None]]
     ) -> None:
@@ -184,6 +192,8 @@ class AlarmScheduler:
         for name, due in dues:
             if due is None:
                 self._armed.pop((actor, name), None)
+                if (actor, name) in self._again:
+                    self._again[actor, name] = None
             else:
                 self.note(actor, address, name, due)
 
@@ -194,6 +204,9 @@ class AlarmScheduler:
 
     def arm(self, actor: ActorId, address: ActorAddress, name: str, due: float) -> None:
         """Have an indexed alarm fire when it is due."""
+        if (actor, name) in self._again:
+            self._again[actor, name] = (due, address)
+            return
         if self._armed.get((actor, name), (None,))[0] == due:
             return
         self._armed[actor, name] = (due, address)
@@ -214,6 +227,7 @@ class AlarmScheduler:
                 if armed is None or armed[0] != due:
                     continue  # moved or deleted since
                 del self._armed[actor, name]
+                self._again[actor, name] = None
                 await self._places.acquire()
                 task = asyncio.get_running_loop().create_task(self._fire(actor, armed[1], name, due))
                 self._firing.add(task)
@@ -227,11 +241,13 @@ class AlarmScheduler:
             return
         nap = asyncio.ensure_future(self._host.clock.sleep_until(moment))
         wake = asyncio.ensure_future(self._wake.wait())
+        self._asleep = True
         try:
             await asyncio.wait((nap, wake), return_when=asyncio.FIRST_COMPLETED)
         finally:
             nap.cancel()
             wake.cancel()
+            self._asleep = False
 
     async def _load(self, until: float) -> None:
         rows = await self._host.directory.alarms_until(until, _PAGE)
@@ -260,6 +276,9 @@ class AlarmScheduler:
             _log.error("alarm.lost_turn", actor=actor, alarm=name, error=repr(error))
             retry = self._host.clock.now() + FIRST_DELAY_S
             await self.index(actor, address, [(name, retry)])
+        finally:
+            if (again := self._again.pop((actor, name), None)) is not None:
+                self.arm(actor, again[1], name, again[0])
 
     async def _fire_in_actor(self, actor: ActorId, address: ActorAddress, name: str, due: float) -> None:
         instance = await self._host.acquire(address, create=False, held=True)

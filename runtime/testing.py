@@ -79,5 +79,5 @@ async def until(predicate: Callable[[], bool], seconds: float = 30.0) -> None:
         TimeoutError: it was not within so many seconds.
     """
     async with asyncio.timeout(seconds):
-        while not predicate():
+        while not predicate():  # noqa: ASYNC110 - other threads and processes set no event
             await asyncio.sleep(0.001)

@@ -319,7 +319,7 @@ async def test_ordinary_use_never_holds_the_event_loop(
 
 async def test_errors_of_the_runtime_are_plain_data(host: Host, probe: Stub) -> None:
     with pytest.raises(DuraliteError) as missing:
-        probe.no_such_method
+        await probe.no_such_method()
     problem = missing.value.to_problem()
     assert problem["code"] == "method_not_found"
     assert "note" in problem["hint"]
