@@ -248,12 +248,12 @@ async def test_a_cancelled_run_is_killed_and_its_calls_are_cancelled(bench: Benc
 
     task = asyncio.create_task(bench.run("db.echo(1)", TableHost(echo=forever)))
     await reached.wait()
-    busy = set(children(zygote_pid(bench.engine))) - {child.pid for child in bench.engine._idle}
+    (busy,) = [run._child.pid for run in bench.engine._runs]
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
-    await gone(*(pid for pid in busy if pid not in {child.pid for child in bench.engine._idle}))
+    await gone(busy)
     assert await bench.value("1") == 1
 
 
