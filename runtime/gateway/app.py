@@ -281,9 +281,10 @@ class Gateway:
             return
         if error.status >= 500:
             _log.warning("http.refused", request_id=x.request_id, code=error.code, error=error.message[:500])
-        # A body that nobody will read must not be taken for the next request.
-        close = ((b"connection", b"close"),) if not x.body_done and x.method not in ("GET", "HEAD") else ()
-        await x.refuse(error, *close)
+        if x.body_done or x.body_is_small():
+            await x.refuse(error)
+        else:
+            await x.refuse_unread(error)
 
     async def _stopped(self, parts: Parts, x: Exchange) -> bool:
         """End a request that the ticker stopped; return False if it was somebody else who cancelled it."""
