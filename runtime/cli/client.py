@@ -7,12 +7,13 @@ this process itself, which then opens the folder and speaks to the same applicat
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import orjson
@@ -163,12 +164,31 @@ def running_service(data: Path) -> str | None:
     """Return the URL of the service that runs on a data folder, or None."""
     try:
         said = orjson.loads((data / SERVER_FILE).read_bytes())
-        os.kill(int(said["pid"]), 0)
-        return str(said["url"])
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, orjson.JSONDecodeError, KeyError):
+        url, pid = str(said["url"]), int(said["pid"])
+        parts = urlsplit(url)
+        address = (parts.hostname or "", parts.port or 0)
+    except (OSError, ValueError, TypeError, KeyError):
         return None
+    return url if pid > 0 and _lives(pid) and _listens(address) else None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
     except PermissionError:
-        return str(said["url"])  # it lives, and belongs to another user
+        return True  # it lives, and belongs to another user
+    return True
+
+
+def _listens(address: tuple[str, int]) -> bool:
+    # After a power cut the marker is still there, and its number may be another process's by now.
+    try:
+        with socket.create_connection(address, timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def check(answer: httpx.Response) -> None:

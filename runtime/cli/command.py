@@ -10,15 +10,18 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Any
 
 import click
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from runtime.cli.client import Place, connect
 from runtime.cli.failure import FAILED, OK, USAGE, ServiceError, exit_code, problem_of
 from runtime.cli.output import Output
 from runtime.errors import DuraliteError
+from runtime.settings import config_file
 
 __all__ = ("Body", "connected", "data_option", "local")
 
@@ -97,7 +100,7 @@ def _end(out: Output, act: Callable[[], int | None]) -> None:
         problem = problem_of(error)
         out.fail(problem)
         code = exit_code(problem)
-    except ValidationError as error:
+    except (ValidationError, SettingsError, TOMLDecodeError) as error:
         out.fail(_settings_problem(error))
         code = USAGE
     except OSError as error:
@@ -107,11 +110,17 @@ def _end(out: Output, act: Callable[[], int | None]) -> None:
     click.get_current_context().exit(code)
 
 
-def _settings_problem(error: ValidationError) -> dict[str, Any]:
-    reasons = [
-        f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+def _settings_problem(error: ValidationError | SettingsError | TOMLDecodeError) -> dict[str, Any]:
+    match error:
+        case ValidationError():
+            reasons = [
+                f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
+                for item in error.errors(include_url=False, include_context=False, include_input=False)
+            ]
+        case TOMLDecodeError():
+            reasons = [f"{config_file()}: {error}"]
+        case _:
+            reasons = [str(error)]
     return {
         "code": "invalid_settings",
         "title": "The settings are not valid",

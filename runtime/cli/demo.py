@@ -120,9 +120,8 @@ async def _run(client: Client, out: Output, rows: int) -> dict[str, Any]:
         calls = [[call["name"], call["ms"]] for call in result["calls"]]
         out.table(("call", "ms"), calls)
         usage = result["usage"]
-        out.note(
-            f"{usage['calls']} calls, {usage['wall_ms']:.1f} ms in all, {usage['cpu_ms']:.1f} ms of CPU\n"
-        )
+        total = f"{usage['wall_ms']:.1f} ms in all, {usage['cpu_ms']:.1f} ms of CPU"
+        _tell(out, f"{usage['calls']} calls, {total}\n")
     return result
 
 
