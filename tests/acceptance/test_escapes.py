@@ -31,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 _PATH = CASES / "escapes.json"
 _SHARED = [case["name"] for case in json.loads(_PATH.read_text())] if _PATH.exists() else ["absent"]
 _OWN = {name: (must, code) for name, must, code in ESCAPES}
-_LIMITS = Limits(wall_s=1.6, cpu_s=0.8, memory_bytes=128 << 20, calls=1_000, frame_bytes=4 << 20)
+_LIMITS = Limits(wall_s=1.0, cpu_s=0.4, memory_bytes=128 << 20, calls=1_000, frame_bytes=4 << 20)
 _GROWTH_BYTES = 8 << 20
 _LOADED = (
     "ctypes",

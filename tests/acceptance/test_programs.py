@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.engine import Job
+from sandbox.engines.monty import MontyEngine
 from sandbox.engines.process import ProcessEngine
 from tests.acceptance.sandbox_support import CASES, LIBRARIES, SPECS, SqliteHost, shared
 
@@ -27,6 +28,14 @@ async def engine() -> AsyncIterator[ProcessEngine]:
     await engine.aclose()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def monty() -> AsyncIterator[MontyEngine]:
+    engine = MontyEngine(libraries=LIBRARIES)
+    await engine.start()
+    yield engine
+    await engine.aclose()
+
+
 @pytest.mark.parametrize("name", _NAMES)
 async def test_a_program_gives_its_value_and_output(engine: ProcessEngine, name: str) -> None:
     programs: dict[str, Any] = shared("programs.json")
@@ -37,3 +46,23 @@ async def test_a_program_gives_its_value_and_output(engine: ProcessEngine, name:
     assert outcome.status == "ok", outcome.error
     assert json.loads(json.dumps(outcome.value)) == case["value"]
     assert outcome.output == "".join(f"{line}\n" for line in case["logs"])
+
+
+@pytest.mark.parametrize("name", _NAMES)
+async def test_monty_gives_the_same_or_says_what_it_lacks(monty: MontyEngine, name: str) -> None:
+    programs: dict[str, Any] = shared("programs.json")
+    case = next(each for each in programs["cases"] if each["name"] == name)
+    host = SqliteHost(programs["meta"]["setup"])
+    outcome = await monty.run(Job(case["code"], SPECS), host)
+    host.close()
+    if outcome.status == "ok":
+        assert json.loads(json.dumps(outcome.value)) == case["value"]
+        assert outcome.output == "".join(f"{line}\n" for line in case["logs"])
+    else:
+        assert outcome.error is not None
+        assert outcome.error.type in (
+            "NotImplementedError",
+            "ModuleNotFoundError",
+            "AttributeError",
+            "SyntaxError",
+        )

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import gc
 import math
-import random
 import sys
 from types import ModuleType
 from typing import Any
 
-from . import codec, kernel, probe
+from . import codec, kernel, probe, repeat
 from .program import Program
 from .wire import Channel
 
@@ -43,7 +42,9 @@ def serve(fd: int, address_space: int, sealed: bool) -> None:
         address_space + int(limits["memory_bytes"]), math.ceil(limits["cpu_s"]) + _CPU_MARGIN_S
     )
     if job["seed"] is not None:
-        random.seed(job["seed"])
+        repeat.set_chance(job["seed"])
+    if job["now"] is not None:
+        repeat.set_clock(job["now"])
     sys.setrecursionlimit(1000)
     gc.enable()
     channel.configure(limits)

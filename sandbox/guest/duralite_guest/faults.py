@@ -144,7 +144,9 @@ _BY_TEXT = (
 def _name_hint(name: str, scope: dict[str, Any]) -> str | None:
     if name in sys.stdlib_module_names:
         return f"Write `import {name}` first."
-    known = [each for each in (*scope, *vars(scope["__builtins__"])) if type(each) is str and each[:2] != "__"]
+    known = [
+        each for each in (*scope, *vars(scope["__builtins__"])) if type(each) is str and each[:2] != "__"
+    ]
     near = difflib.get_close_matches(name, known, 1)
     return f"Did you mean `{near[0]}`?" if near else "In scope are db, sql, tools, inputs and helpers."
 

@@ -249,6 +249,35 @@ async def test_a_seed_makes_chance_repeat_and_its_absence_does_not(bench: Bench)
     assert await bench.value(code) != await bench.value(code)
 
 
+async def test_all_sources_of_chance_repeat_with_a_seed(bench: Bench) -> None:
+    code = (
+        "import os, random, secrets, uuid\n"
+        "[random.random(), os.urandom(4).hex(), secrets.token_hex(4), str(uuid.uuid4()), random.SystemRandom().random()]"
+    )
+    assert await bench.value(code, seed=b"s") == await bench.value(code, seed=b"s")
+    assert await bench.value(code, seed=b"s") != await bench.value(code, seed=b"t")
+
+
+async def test_a_given_moment_is_what_every_calendar_clock_shows(bench: Bench) -> None:
+    code = (
+        "import time, datetime as d, sqlite3\nfrom datetime import datetime, date, timezone\n"
+        "a = time.time()\ntime.sleep(0.01)\n"
+        "made = datetime(2024, 5, 6)\n"
+        "[datetime.now(timezone.utc).isoformat()[:16], str(date.today()), str(datetime.today())[:10], "
+        "time.strftime('%Y'), time.gmtime().tm_year, 0.01 <= time.time() - a < 0.02, "
+        "isinstance(made, datetime), isinstance(made, date), isinstance(date(2024, 1, 1), datetime), "
+        "type(made + d.timedelta(1)).__name__, datetime.fromisoformat('2024-05-06') == made, made]"
+    )
+    value = await bench.value(code, now=1_700_000_000.0)
+    assert value == [
+        *("2023-11-14T22:13", "2023-11-14", "2023-11-14", "2023", 2023, True),
+        *(True, True, False, "datetime", True, "2024-05-06T00:00:00"),
+    ]
+    assert await bench.value("import time\ntime.time()", now=5.0) == await bench.value(
+        "import time\ntime.time()", now=5.0
+    )
+
+
 async def test_sets_come_in_the_same_order_in_every_run(bench: Bench) -> None:
     code = "list({'a', 'b', 'c', 'd', 'e', 'f'})"
     assert await bench.value(code) == await bench.value(code)
