@@ -19,6 +19,7 @@ __all__ = ("Event", "Events")
 
 _ACTORS_REMEMBERED = 1_000
 _QUEUE = 1_000
+_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Event:
 @dataclass(slots=True)
 class _Channel:
     ring: deque[Event]
-    count: int = 0
+    count: int
     listeners: set[asyncio.Queue[Event | None]] = field(default_factory=set)
 
 
@@ -44,18 +45,21 @@ class Events:
         self._keep = keep
         self._boot = new_token(4)
         self._channels: OrderedDict[ActorId, _Channel] = OrderedDict()
+        # A channel that was forgotten and made anew counts on from here, so that no number comes twice.
+        self._highest = 0
 
     def publish(self, actor: ActorId, kind: str, data: Any) -> Event:
         """Send an event to whoever listens, and keep it for those who come back."""
         channel = self._channel(actor)
         channel.count += 1
+        self._highest = max(self._highest, channel.count)
         event = Event(f"{self._boot}-{channel.count}", kind, data)
         channel.ring.append(event)
         for queue in list(channel.listeners):
-            if queue.full():
-                # A reader that does not read is dropped, not waited for; it can resume by id.
+            if queue.qsize() >= _QUEUE:
+                # A reader that does not read is dropped, not waited for. What it has is without a gap, so that
+                # it can resume by id.
                 channel.listeners.discard(queue)
-                queue.get_nowait()
                 queue.put_nowait(None)
             else:
                 queue.put_nowait(event)
@@ -64,7 +68,7 @@ class Events:
     async def listen(self, actor: ActorId, last_id: str | None = None) -> AsyncIterator[Event]:
         """Yield events from after `last_id` on (None: from now on), until the reader falls behind or stops."""
         channel = self._channel(actor)
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(_QUEUE)
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
         channel.listeners.add(queue)
         try:
             for event in self._missed(channel, last_id):
@@ -79,7 +83,8 @@ class Events:
             return []
         boot, _, number = last_id.rpartition("-")
         oldest = channel.count - len(channel.ring)
-        if boot != self._boot or not number.isdecimal() or not oldest <= int(number) <= channel.count:
+        known = boot == self._boot and number.isdecimal() and len(number) <= _DIGITS
+        if not known or not oldest <= int(number) <= channel.count:
             return [
                 Event(f"{self._boot}-{channel.count}", "reset", {"reason": "The id is not known any more."})
             ]
@@ -88,7 +93,7 @@ class Events:
     def _channel(self, actor: ActorId) -> _Channel:
         channel = self._channels.get(actor)
         if channel is None:
-            channel = self._channels[actor] = _Channel(deque(maxlen=self._keep))
+            channel = self._channels[actor] = _Channel(deque(maxlen=self._keep), self._highest)
             if len(self._channels) > _ACTORS_REMEMBERED:
                 for old, candidate in list(self._channels.items()):
                     if not candidate.listeners and old != actor:

@@ -145,8 +145,9 @@ class Jobs:
         result: Any = None
         error: Any = None
         try:
-            result = await work
-            dumps(result)
+            answer = await work
+            dumps(answer)  # what has no JSON form fails here, and not while the end is written
+            result = answer
         except asyncio.CancelledError:
             if progress.record.id not in self._given_up:
                 raise  # the host shuts down: the record stays "running", and the next start takes it up
