@@ -23,14 +23,15 @@ _QUADRATIC = {
     "glob": 1,
     "json_patch": 64,
     "jsonb_patch": 64,
-    "snippet": 80,
+    # With one phrase; each further phrase that hits multiplies, and the phrases are not in the text.
+    "snippet": 2_000,
     "highlight": 80,
 }
 _TRIM = frozenset({"trim", "ltrim", "rtrim"})
 _TRIM_QUADRATIC = 90
 _QUADRATIC_S = 3.5e-12 / 4
 _LINEAR_S = 3e-9
-_CALL_BUDGET_S = 4.0
+_CALL_BUDGET_S = 3.5
 # Memory that the values of one row may take, before anybody can count it.
 _ROW_BYTES = 256_000_000
 _SHORTEST = 4_096

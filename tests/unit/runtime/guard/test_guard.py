@@ -120,3 +120,17 @@ def test_every_rule_says_what_why_and_what_instead() -> None:
     for rule in found:
         assert rule.title and rule.reason and rule.instead.endswith(".")
         assert rule.layer in {"text", "gate", "authorizer", "functions"}
+
+
+def test_full_text_search_has_its_functions(desk: Desk) -> None:
+    desk.run("CREATE VIRTUAL TABLE f USING fts5(title, body, tokenize='porter unicode61')")
+    desk.run("INSERT INTO f VALUES('Cats', 'A cat sat on the mat'), ('Dogs', 'A dog ran')")
+    rows = desk.run(
+        "SELECT highlight(f, 1, '[', ']'), snippet(f, 1, '<', '>', '…', 3), bm25(f) < 0 FROM f('cat') ORDER BY rank"
+    )
+    assert rows == [("A [cat] sat on the mat", "A <cat> sat…", 1)]
+    desk.run("INSERT INTO f(f) VALUES('optimize')")
+    desk.run("INSERT INTO f(f, rank) VALUES('rank', 'bm25(10.0, 1.0)')")
+    desk.run("DELETE FROM f WHERE f MATCH 'dog'")
+    desk.run("INSERT INTO f(f) VALUES('rebuild')")
+    assert desk.run("SELECT count(*) FROM f") == [(1,)]
