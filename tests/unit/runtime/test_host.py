@@ -274,7 +274,7 @@ async def test_files_without_a_row_and_rows_without_a_file_are_set_right_at_star
 
 
 async def test_a_damaged_file_fails_its_own_calls_clearly_and_no_others(host: Host, tmp_path: Path) -> None:
-    good, bad = await fill(host, ["good", "bad"])
+    _, bad = await fill(host, ["good", "bad"])
     path = host.path_of(bad.address)
     await host.stop()
     path.write_bytes(b"this is no database" * 1000)
