@@ -32,10 +32,16 @@ def set_up_logs(settings: Settings, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # A trace without the values of variables: a key could be among them.
     last: list[Any] = (
         [structlog.processors.format_exc_info, _bounded, structlog.processors.JSONRenderer(default=repr)]
         if as_json
-        else [_bounded, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        else [
+            _bounded,
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
     )
     structlog.configure(
         processors=[

@@ -279,7 +279,7 @@ class Gateway:
             # The head is out: all that is left is to break the connection off, which a client notices.
             _log.warning("http.cut_off", request_id=x.request_id, error=error.message[:500])
             return
-        if error.status >= 500:
+        if error.status >= 500 and not isinstance(error, InternalError):
             _log.warning("http.refused", request_id=x.request_id, code=error.code, error=error.message[:500])
         if x.body_done or x.body_is_small():
             await x.refuse(error)

@@ -34,8 +34,10 @@ from runtime.gateway.exchange import NOSNIFF, PROBLEM, Receive, Scope, Send
 from runtime.gateway.problem import problem_json
 from runtime.gateway.rates import Rates
 from runtime.gateway.routes import Routes, decode_segment
+from runtime.gateway.transfers import close_download
 from runtime.host import Host
 from runtime.ids import ActorAddress, ActorId, check_name, new_token
+from runtime.streams import Download
 from runtime.values import dumps
 
 __all__ = ("Sockets",)
@@ -163,8 +165,9 @@ class _Socket:
             case "call" if isinstance(identity, (str, int)) and isinstance(data.get("method"), str):
                 self._start(identity, data["method"], data.get("arguments", {}))
             case "cancel" if isinstance(identity, (str, int)):
-                if (call := self._calls.get(identity)) is not None:
+                if (call := self._calls.pop(identity, None)) is not None:
                     call.cancel()
+                    await self._send_error(identity, Cancelled("The call was cancelled."))
             case _:
                 raise InputError(
                     "The message is not one that is known here.",
@@ -193,7 +196,7 @@ class _Socket:
             spec = target.route.spec
             if spec.scope not in self._grant.scopes:
                 raise missing_scope(spec.scope)
-            if target.route.upload is not None or method in ("export",):
+            if target.route.upload is not None:
                 raise InputError("Files do not go through a WebSocket.", hint="Use HTTP for this method.")
             deadline = time.monotonic() + self._parts.host.settings.limits.call_s
             context = CallContext(self._grant.account, deadline, (), f"{self._id}-{identity}"[:128])
@@ -202,20 +205,21 @@ class _Socket:
             )
         except DuraliteError as error:
             await self._send_error(identity, error)
-        except asyncio.CancelledError:
-            await self._send_error(identity, Cancelled("The call was cancelled."))
-            raise
         except Exception as error:  # the edge: nothing unforeseen may leave as it is
             _log.error("socket.failed", request_id=self._id, method=method[:100], exc_info=error)
             await self._send_error(
                 identity, InternalError("The service failed.", hint="Report it with the request_id.")
             )
         else:
-            await self._send_text(
-                b'{"type":"answer","id":%b,"value":%b}' % (dumps(identity), answer)
-                if isinstance(answer, bytes)
-                else dumps({"type": "answer", "id": identity, "value": None})
-            )
+            if isinstance(answer, Download):
+                await close_download(answer)
+                wrong = InputError(
+                    "This method answers with a file, which does not go through a WebSocket.",
+                    hint="Use HTTP for it.",
+                )
+                await self._send_error(identity, wrong)
+            else:
+                await self._send_text(b'{"type":"answer","id":%b,"value":%b}' % (dumps(identity), answer))
 
     async def _send_error(self, identity: Any, error: DuraliteError) -> None:
         problem = problem_json(error, None, self._id)

@@ -23,7 +23,7 @@ from runtime.ids import new_token
 from runtime.settings import Settings
 from runtime.streams import Download, Upload
 
-__all__ = ("clean_tmp", "send_download", "take_upload")
+__all__ = ("clean_tmp", "close_download", "send_download", "take_upload")
 
 _WRITE_FROM = 1024 * 1024
 _MAX_FIELD = 64 * 1024
@@ -253,10 +253,15 @@ async def send_download(exchange: Exchange, download: Download) -> None:
             await exchange.send({"type": "http.response.body", "body": chunk, "more_body": True})
         await exchange.send({"type": "http.response.body", "body": b""})
     finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            with suppress(RuntimeError):
-                await close()
+        await close_download(download)
+
+
+async def close_download(download: Download) -> None:
+    """Let go of what a download holds, whether or not it was sent."""
+    close = getattr(download.chunks, "aclose", None)
+    if close is not None:
+        with suppress(RuntimeError):
+            await close()
 
 
 def _disposition(name: str) -> bytes:
