@@ -51,7 +51,7 @@ class ProcessEngine:
         concurrency: int | None = None,
         waiting: int = 256,
         queue_s: float = 30.0,
-        warm: int = 2,
+        warm: int = 4,
         recycle_after: int = 2_000,
         ceiling: Limits = CEILING,
         namespaces: bool = True,

@@ -50,11 +50,9 @@ class Program:
         # Not a copy of all modules: that alone would touch a page for each.
         before = {name: sys.modules.get(name) for name in _REPLACED}
         program = cls(job, _Silent(job["answer"]), libraries)  # type: ignore[arg-type]
-        for error in (None, ValueError("rehearsed")):
-            program._execute()
-            codec.encode_result(program._module.__dict__[_VALUE], 64, 1024)
-            if error is not None:
-                faults.describe(error, program._filename, program._code, program._module.__dict__)
+        program._execute()
+        codec.encode_result(program._module.__dict__[_VALUE], 64, 1024)
+        faults.describe(ValueError(), program._filename, program._code, program._module.__dict__)
         for name, module in before.items():
             if module is None:
                 del sys.modules[name]
@@ -97,7 +95,7 @@ class Program:
             self._filename,
         )
         compiled = compile(
-            _rewrite(ast.parse(source, self._filename)),
+            _rewrite(ast.parse(source, self._filename), "await" in source),
             self._filename,
             "exec",
             flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
@@ -120,15 +118,10 @@ class Program:
     def _make_module(self, job: dict[str, Any], libraries: dict[str, types.ModuleType]) -> types.ModuleType:
         found = names.scope(job["helpers"], self._channel, libraries)
         module = types.ModuleType("__main__")
-        # Builtins of its own: what user code replaces there, it replaces for itself alone.
-        own = types.ModuleType("builtins")
-        own.__dict__.update(builtins.__dict__)
-        own.__dict__.update(names.errors())
-        own.__dict__["__name__"] = "builtins"
         module.__dict__.update(found)
         module.__dict__.update(
             inputs=job["inputs"],
-            __builtins__=own,
+            __builtins__=_BUILTINS,
             __file__=self._filename,
             __annotations__={},
             **{_TOLERATE: _tolerate},
@@ -136,7 +129,7 @@ class Program:
         helpers = types.ModuleType("helpers", "The helpers of this program.")
         helpers.__dict__.update(found, inputs=job["inputs"], **names.errors())
         module.__dict__["helpers"] = helpers
-        sys.modules.update({"__main__": module, "builtins": own, "helpers": helpers})
+        sys.modules.update({"__main__": module, "builtins": _BUILTINS, "helpers": helpers})
         return module
 
     def _finish(self, value: Any) -> None:
@@ -188,6 +181,18 @@ _REHEARSAL = """{
     "limits": {"output_bytes": 1024},
     "answer": {"columns": ["n"], "rows": [[1], [2]], "truncated": false}
 }"""
+
+
+def _own_builtins() -> types.ModuleType:
+    own = types.ModuleType("builtins", builtins.__doc__)
+    own.__dict__.update(builtins.__dict__)
+    own.__dict__.update(names.errors())
+    return own
+
+
+# What user code replaces in its builtins, the stub and the standard library do not see. Made once, in the
+# zygote: a child is one program's alone.
+_BUILTINS = _own_builtins()
 
 
 class _NoInput:
@@ -245,9 +250,10 @@ class _Awaits(ast.NodeTransformer):
         return node
 
 
-def _rewrite(tree: ast.Module) -> ast.Module:
+def _rewrite(tree: ast.Module, awaits: bool) -> ast.Module:
     """Make awaits tolerant, and keep the value of the last statement."""
-    tree = _Awaits().visit(tree)
+    if awaits:
+        tree = _Awaits().visit(tree)
     if tree.body:
         last = tree.body[-1]
         kept = _keep(last)

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import child, kernel, preload
+from .program import Program
 
 __all__ = ("main",)
 
@@ -39,6 +40,7 @@ def main(control_fd: int, options: dict[str, Any]) -> None:
         control.send(b"F" + f"{type(error).__name__}: {error}".encode()[:4000])
         raise
     _forget_the_host(options["modules"])
+    Program.rehearse(child.LIBRARIES)
     gc.collect()
     gc.freeze()
     control.send(b"R" + json.dumps(report).encode())
