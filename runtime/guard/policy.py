@@ -78,7 +78,8 @@ class SqlLimits:
     """SQLite's own run-time limits for a policy (`sqlite3_limit`), and those of the gate.
 
     `length` bounds one value and one row, and so the time of one call that nothing can interrupt: `instr`
-    over 1,000,000 bytes takes about 3.5 s, over 2,000,000 about 16 s.
+    over 1,000,000 bytes takes about 3.5 s, over 2,000,000 about 16 s. A statement with such calls may handle
+    shorter values only (`Verdict.length`).
     """
 
     length: int = 1_000_000
@@ -122,11 +123,6 @@ class Policy:
     max_file_bytes: int = 1024 * MIB
     heap_bytes: int = 512 * MIB
     temp_bytes: int = 2048 * MIB
-
-    @property
-    def writes(self) -> bool:
-        """Whether any statement of this policy may change the file."""
-        return not self.statements <= _READS
 
 
 SESSION = Policy("session")

@@ -31,7 +31,7 @@ _TRIM = frozenset({"trim", "ltrim", "rtrim"})
 _TRIM_QUADRATIC = 90
 _QUADRATIC_S = 3.5e-12 / 4
 _LINEAR_S = 3e-9
-_CALL_BUDGET_S = 3.5
+_CALL_BUDGET_S = 2.0
 # Memory that the values of one row may take, before anybody can count it.
 _ROW_BYTES = 256_000_000
 _SHORTEST = 4_096
