@@ -65,9 +65,11 @@ def fetch(
     count = size = 0
     limit: str | None = None
     while True:
-        slice_ = cursor.fetchmany(min(step, max_rows - count + 1))
+        wanted = min(step, max_rows - count + 1)
+        slice_ = cursor.fetchmany(wanted)
         if not slice_:
             break
+        last = len(slice_) < wanted
         if count + len(slice_) > max_rows:
             slice_ = slice_[: max_rows - count]
             limit = row_limit_name
@@ -89,7 +91,7 @@ def fetch(
                 parts.append(text[1:-1])
         else:
             out.extend(shaped)
-        if limit is not None:
+        if last or limit is not None:
             break
     rows = orjson.Fragment(b"[" + b",".join(parts) + b"]") if wire else out
     return Rows(columns, rows, count, limit is not None, 0.0, limit)
