@@ -51,7 +51,7 @@ async def live_server(
     wanted = Settings(data=data, port=0, **settings)
     gateway = create_app(wanted, clock=clock, registry=Registry(types) if types else None)
     await gateway.start()
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)
