@@ -23,13 +23,13 @@ from runtime.errors import DuraliteError, InternalError
 from .. import codec
 from ..engine import Encoded, ErrorInfo, Host, Job, Log, Outcome, Status, Usage
 from ._channel import Channel
+from ._outcome import LIMITS, error_info, limit_reached, number_of, text_of
 from ._zygote import Child, Exit
 
 __all__ = ("Run",)
 
 # The channel's own levels around a value, and a little for the tags.
 _DEPTH_MARGIN = 8
-_TEXT_CHARS = 20_000
 # What a report may hold beside the value: an error of a few kilobytes.
 _REPORT_BYTES = 64 * 1024
 # How long after its channel closed a process may take to end by itself, before it is taken as hanging on.
@@ -101,23 +101,14 @@ class Run:
                 return
         else:
             self._over.set_result(result)
-        self._cpu_s = max(self._cpu_s, _cpu_of(self._child.pid))
+        self._cpu_s = max(self._cpu_s, self._cpu_used())
         self._child.kill()
         for timer in (*self._timers, *((self._cpu_timer,) if self._cpu_timer else ())):
             timer.cancel()
         self._channel.close()
 
     def _limit(self, name: str) -> None:
-        value = getattr(self._limits, name)
-        shown = f"{value:,}" if isinstance(value, int) else f"{value:g}"
-        message, hint = _LIMIT_TEXTS[name]
-        self._end(
-            {
-                "status": "limit",
-                "limit": name,
-                "error": {"type": "LimitExceeded", "message": message.format(shown), "hint": hint},
-            }
-        )
+        self._end(limit_reached(name, self._limits))
 
     def _broken(self, what: str) -> None:
         self._end(
@@ -152,14 +143,7 @@ class Run:
         if ended is None:
             return _crash("ended with the sandbox's zygote, which is being restarted; run it again")
         if ended.signal == signal.SIGXCPU or ended.cpu_s > self._limits.cpu_s:
-            return {
-                "status": "limit",
-                "limit": "cpu_s",
-                "error": {
-                    "type": "LimitExceeded",
-                    "message": _LIMIT_TEXTS["cpu_s"][0].format(self._limits.cpu_s),
-                },
-            }
+            return limit_reached("cpu_s", self._limits)
         if ended.signal is not None:
             return _crash(
                 f"was ended by {_SIGNALS.get(signal.Signals(ended.signal), f'signal {ended.signal}')}"
@@ -173,13 +157,17 @@ class Run:
     # CPU time, from outside
 
     def _watch_cpu(self) -> None:
-        used = _cpu_of(self._child.pid)
+        used = self._cpu_used()
         if used >= self._limits.cpu_s:
             self._cpu_s = used
             self._limit("cpu_s")
         else:
             # One thread cannot use CPU time faster than time passes.
             self._cpu_timer = self._loop.call_later(max(self._limits.cpu_s - used, 0.005), self._watch_cpu)
+
+    def _cpu_used(self) -> float:
+        # Once the process is buried, its number may be another's.
+        return 0.0 if self._child.exited.done() else _cpu_of(self._child.pid)
 
     # Frames
 
@@ -318,7 +306,7 @@ class Run:
         peak = (
             ended.peak_bytes
             if ended
-            else int(_number(told[1]))
+            else int(number_of(told[1]))
             if type(told) is list and len(told) == 2
             else 0
         )
@@ -326,11 +314,11 @@ class Run:
         return Outcome(
             status=status,
             value=result.get("value"),
-            note=_text(result.get("note")),
+            note=text_of(result.get("note")),
             logs=tuple(Log(stream, text.getvalue()) for stream, text in self._logs),
             truncated=self._truncated,
-            error=_error_info(result["error"]) if type(result.get("error")) is dict else None,
-            limit=limit if type(limit) is str and limit in _LIMIT_TEXTS else None,
+            error=error_info(result["error"]) if type(result.get("error")) is dict else None,
+            limit=limit if type(limit) is str and limit in LIMITS else None,
             usage=Usage(
                 wall_ms=(time.perf_counter() - self._started) * 1000,
                 cpu_ms=max(self._cpu_s, ended.cpu_s if ended else 0.0) * 1000,
@@ -343,37 +331,6 @@ class Run:
 
 
 _CALL, _OUT, _ERR, _DONE, _LIMIT, _FORGET = b"COEDLX"
-
-_LIMIT_TEXTS = {
-    "wall_s": (
-        "The program ran longer than its time limit of {} s.",
-        "Do less in one run, or let SQL do the work; keep progress in `db` and go on in the next run.",
-    ),
-    "cpu_s": (
-        "The program used more processor time than its time limit of {} s.",
-        "Look for an endless loop, or let SQL do the work.",
-    ),
-    "memory_bytes": (
-        "The program used more memory than its limit of {} bytes.",
-        "Go through the rows in pages.",
-    ),
-    "output_bytes": (
-        "The program went on printing far past the output limit of {} bytes.",
-        "Print a summary; keep the data in a table of `db`.",
-    ),
-    "result_bytes": (
-        "The value at the end is larger than {} bytes of JSON.",
-        "End with a summary, or a page of it; keep the data in a table of `db`.",
-    ),
-    "calls": (
-        "The program made more than {} helper calls.",
-        "Use db.batch_insert for many rows, and one query with IN or JOIN instead of one per row.",
-    ),
-    "in_flight": (
-        "The program had more than {} helper calls under way at once.",
-        "Await some before the next.",
-    ),
-}
 
 
 def _crash(what: str, status: str = "crash") -> dict[str, Any]:
@@ -392,28 +349,6 @@ def _failure(
             {**details, "message": message.encode("utf-8", "replace").decode(), "hint": None}
         )
     return (b'[%d,"error",' % index, encoded, b"]")
-
-
-def _error_info(error: Mapping[str, Any]) -> ErrorInfo:
-    line = error.get("line")
-    return ErrorInfo(
-        type=_text(error.get("type")) or "Error",
-        message=_text(error.get("message")) or "",
-        line=line if type(line) is int and 0 < line < 1 << 31 else None,
-        hint=_text(error.get("hint")),
-        traceback=_text(error.get("traceback")) or "",
-        code=_text(error.get("code")),
-    )
-
-
-def _text(value: Any) -> str | None:
-    return value[:_TEXT_CHARS] if type(value) is str else None
-
-
-def _number(value: Any) -> float:
-    if type(value) is bool or not isinstance(value, int | float) or not math.isfinite(value):
-        return 0.0
-    return min(max(float(value), 0.0), 1e15)
 
 
 def _cpu_of(pid: int) -> float:

@@ -122,6 +122,7 @@ class Zygote:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                start_new_session=True,  # a Ctrl-C at the terminal is the host's to handle
             )
         zygote = cls(process, ours)
         try:
@@ -150,12 +151,17 @@ class Zygote:
         if self.dead:
             future.set_exception(Unavailable("The sandbox's zygote ended."))
             return future
-        self._asked.append(future)
-        self.spawned += 1
         try:
             self._control.send(b"S" if sealed else b"P")
+        except BlockingIOError:
+            future.set_exception(Unavailable("The sandbox's zygote is behind with its work."))
+            return future
         except OSError:
             self._end()
+            future.set_exception(Unavailable("The sandbox's zygote ended."))
+            return future
+        self._asked.append(future)
+        self.spawned += 1
         return future
 
     def retire(self) -> None:

@@ -39,6 +39,7 @@ from ..engine import (
 )
 from ..plain import Walk
 from ._monty_names import CALL, function_names, last_assignment, load_library, prelude, spread_query
+from ._outcome import error_info, limit_reached
 from ._slots import RETRY_S, Slots
 
 __all__ = ("GAPS", "MontyEngine")
@@ -214,15 +215,15 @@ class _Run:
             async with self._scope:
                 fields = await self._in_session()
         except TimeoutError:
-            fields = _limit(self._reason)
+            fields = _limit(self._reason, self._limits)
         except _Ended as ended:
-            fields = _limit(ended.limit)
+            fields = _limit(ended.limit, self._limits)
         except monty.MontyCrashedError:
             fields = {"status": "crash", "error": ErrorInfo("SandboxCrash", "The program's worker ended.")}
         except monty.MontyConversionError as error:
             raise InputError(f"The inputs cannot be handed to the sandbox: {error}") from None
         except monty.MontyError as error:
-            fields = _failure(error)
+            fields = _failure(error, self._limits)
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -263,7 +264,7 @@ class _Run:
         try:
             plain = walk.plain(value)
         except codec.CodecError:
-            return _limit("result_bytes")
+            return _limit("result_bytes", limits)
         return {"status": "ok", "value": plain, "note": walk.note}
 
     async def _assigned(self, session: Any) -> Any:
@@ -416,17 +417,12 @@ def _unfold(value: Any) -> Mapping[str, Any] | None:
     return value.attributes if isinstance(value, monty.MontyClassProxy) else None
 
 
-def _limit(name: str) -> dict[str, Any]:
-    return {
-        "status": "limit",
-        "limit": name,
-        "error": ErrorInfo(
-            "LimitExceeded", f"The program reached its limit {name}.", hint="Do less in one run."
-        ),
-    }
+def _limit(name: str, limits: Limits) -> dict[str, Any]:
+    reached = limit_reached(name, limits)
+    return {**reached, "error": error_info(reached["error"])}
 
 
-def _failure(error: monty.MontyError) -> dict[str, Any]:
+def _failure(error: monty.MontyError, limits: Limits) -> dict[str, Any]:
     inner = error.exception()
     kind, message = type(inner).__name__, str(inner)[:4_000]
     for name, wanted, part in (
@@ -436,7 +432,7 @@ def _failure(error: monty.MontyError) -> dict[str, Any]:
         ("calls", RuntimeError, "suspension limit"),
     ):
         if isinstance(inner, wanted) and part in message:
-            return _limit(name)
+            return _limit(name, limits)
     frames = error.traceback() if isinstance(error, monty.MontyRuntimeError | monty.MontySyntaxError) else []
     own = [frame for frame in frames if frame.filename == _PROGRAM_FILE][-20:]
     missing = isinstance(error, monty.MontySyntaxError) or isinstance(

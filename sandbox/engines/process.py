@@ -191,7 +191,7 @@ class ProcessEngine:
         if zygote is None or zygote.dead or self._closed:
             return
         if zygote.spawned >= self._recycle_after and self._remaking is None:
-            self._remaking = self._background(self._remake())
+            self._start_remaking()
         enough = len(self._wanting) or self._warm - len(self._idle)
         while self._coming < enough:
             self._coming += 1
@@ -225,25 +225,32 @@ class ProcessEngine:
 
     async def _remake(self) -> None:
         """Put a fresh, witnessed zygote in the place of the present one."""
+        fresh = await Zygote.start(self._options, self._on_death)
         try:
-            fresh = await Zygote.start(self._options, self._on_death)
-            try:
-                witness = await bear_witness(fresh)
-            except BaseException:
-                await fresh.aclose()
-                raise
-            old, self._zygote, self._witness = self._zygote, fresh, witness
-            self._drop_idle()
-            if old is not None and not old.dead:
-                old.retire()
-        finally:
-            self._remaking = None
+            witness = await bear_witness(fresh)
+        except BaseException:
+            await fresh.aclose()
+            raise
+        old, self._zygote, self._witness = self._zygote, fresh, witness
+        self._drop_idle()
+        if old is not None and not old.dead:
+            old.retire()
         self._refill()
 
     def _on_death(self, zygote: Zygote) -> None:
         if zygote is self._zygote and not self._closed and self._remaking is None:
             self._drop_idle()
-            self._remaking = self._background(self._remake_until_it_works())
+            self._start_remaking()
+
+    def _start_remaking(self) -> None:
+        def done(_: asyncio.Task[None]) -> None:
+            self._remaking = None
+            zygote = self._zygote
+            if zygote is not None and zygote.dead:  # died while the task was on its last step
+                self._on_death(zygote)
+
+        self._remaking = self._background(self._remake_until_it_works())
+        self._remaking.add_done_callback(done)
 
     async def _remake_until_it_works(self) -> None:
         delay = 0.05

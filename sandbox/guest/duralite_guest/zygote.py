@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -34,6 +35,9 @@ _PACKET = 65536
 def main(control_fd: int, options: dict[str, Any]) -> None:
     """Prepare, report, and fork until the host goes away."""
     control = socket.socket(fileno=control_fd)
+    # It ends when the host does, not when a service manager signals everybody: the host may be draining.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     try:
         report = _prepare(options)
     except BaseException as error:

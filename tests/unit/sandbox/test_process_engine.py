@@ -7,6 +7,7 @@ import contextvars
 import json
 import os
 import pwd
+import resource
 import signal
 import subprocess
 import sys
@@ -105,9 +106,12 @@ async def test_awaited_calls_overlap_up_to_the_limit_and_all_finish(bench: Bench
 
 async def test_ten_thousand_calls_in_one_gather_finish(bench: Bench) -> None:
     code = "import asyncio\nsum(await asyncio.gather(*[tools.echo(i) for i in range(10_000)]))"
+    await bench.run(code)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcome = await bench.run(code)
     assert (outcome.status, outcome.value) == ("ok", sum(range(10_000))), outcome
     assert outcome.usage.calls == 10_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 * 1024
 
 
 async def test_a_cancelled_wait_cancels_the_call_on_the_host(bench: Bench) -> None:
@@ -294,6 +298,16 @@ async def test_a_killed_zygote_is_replaced_and_its_runs_crash() -> None:
         assert (await engine.run(Job("2"), TableHost())).value == 2
         assert zygote_pid(engine) != old
         await gone(old, *pids)
+
+
+async def test_signals_to_the_whole_group_leave_runs_alone(bench: Bench) -> None:
+    """A Ctrl-C, or a service manager that signals every process, must not break a draining host's runs."""
+    pid = zygote_pid(bench.engine)
+    assert os.getsid(pid) != os.getsid(0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(pid, number)
+    assert await bench.value("2") == 2
+    assert zygote_pid(bench.engine) == pid
 
 
 async def test_an_idle_child_that_died_is_passed_over() -> None:
