@@ -39,6 +39,9 @@ R = TypeVar("R")
 _GROUP_SECONDS = 0.005
 """Longest time a group of writes collects before it commits: nobody waits longer for a neighbour."""
 
+_HOLD_SECONDS = 0.0005
+"""How long finished units wait for their neighbours before the loop is woken for all of them at once."""
+
 _BEGIN, _COMMIT, _ROLLBACK = internal("BEGIN IMMEDIATE"), internal("COMMIT"), internal("ROLLBACK")
 _SAVE, _UNDO, _KEEP = internal("SAVEPOINT unit"), internal("ROLLBACK TO unit"), internal("RELEASE unit")
 _SHAPE = internal("PRAGMA main.schema_version")
@@ -132,6 +135,7 @@ class Connection:
         self._done: deque[Unit] = deque()
         self._scheduled = False
         self._waking = False
+        self._finished_at = 0.0
         self._running: Unit | None = None
         self._members: list[Unit] = []
         self._shape = -1
@@ -245,6 +249,8 @@ class Connection:
 
     def enforce(self, now: float) -> bool:
         """Answer every unit whose deadline passed and interrupt the running one; return whether work is left."""
+        if self._done:
+            self._deliver()
         running = self._running
         if running is not None and (running.cancelled or now >= running.deadline):
             self._give_up(running, _deadline_error())
@@ -320,6 +326,10 @@ class Connection:
                     self._group(unit)
                 else:
                     self._alone(unit)
+                # A wake-up for each unit would have the two threads fight for the interpreter's lock, statement by
+                # statement. The watchdog delivers what a slow unit behind it would hold up.
+                if not self._waking and (not queue or time.monotonic() - self._finished_at > _HOLD_SECONDS):
+                    self._wake()
             self._scheduled = False
             # A unit may have come between the last look and the line above, and seen the flag still up.
             if not queue:
@@ -472,13 +482,16 @@ class Connection:
         return self._guard.translate(error) if self._guard is not None else error
 
     def _finish(self, unit: Unit) -> None:
+        if not self._done:
+            self._finished_at = time.monotonic()
         self._done.append(unit)
-        if not self._waking:
-            self._waking = True
-            try:
-                self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:
-                pass  # the loop ended before its work did; nobody is left to tell
+
+    def _wake(self) -> None:
+        self._waking = True
+        try:
+            self._loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            pass  # the loop ended before its work did; nobody is left to tell
 
     # On the loop again
 
