@@ -1,6 +1,7 @@
 # One plain line each. `make` alone lists them.
 VENV ?= .venv
 PYTEST ?= -n 2 --dist worksteal
+BENCH ?=
 BIN = $(VENV)/bin
 CODE = runtime actors helpers sandbox wrangler_compat
 
@@ -27,7 +28,7 @@ check: $(VENV)/.ready-dev ## check style, types, layers, and that the generated 
 	@$(BIN)/python -m docs.generate --check
 
 bench: $(VENV)/.ready-dev ## measure speed, each figure beside the machine's own limit
-	@$(BIN)/duralite bench
+	@$(BIN)/duralite bench $(BENCH)
 
 docs: $(VENV)/.ready-dev ## write the reference pages from the code
 	@$(BIN)/python -m docs.generate

@@ -15,12 +15,12 @@ from runtime.cli.output import Output
 __all__ = ("COMMANDS",)
 
 
-@local("bench", example="duralite bench --json")
+@local("bench", example="duralite bench --quick", passes_on=True)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(out: Output, arguments: tuple[str, ...]) -> int:
     """Measure speed on this machine, each figure beside a limit measured in the same run.
 
-    ARGUMENTS go to the benchmarks (after `--`); `--help` among them lists what there is.
+    ARGUMENTS go to the benchmarks as they are; `duralite bench -- --help` lists what there is.
     """
     root = Path(__file__).resolve().parents[2]
     if not (root / "tests" / "benchmarks" / "__main__.py").exists():

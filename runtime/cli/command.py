@@ -28,8 +28,11 @@ __all__ = ("Body", "connected", "data_option", "local")
 Body = Callable[..., Any]
 
 
-def local(name: str, *, example: str) -> Callable[[Body], click.Command]:
-    """Make a command of `body(out, **options)`, which works on this machine alone."""
+def local(name: str, *, example: str, passes_on: bool = False) -> Callable[[Body], click.Command]:
+    """Make a command of `body(out, **options)`, which works on this machine alone.
+
+    With `passes_on`, options that it does not know are arguments for somebody else.
+    """
 
     def make(body: Body) -> click.Command:
         @functools.wraps(body)
@@ -37,7 +40,7 @@ def local(name: str, *, example: str) -> Callable[[Body], click.Command]:
             out = Output(as_json=as_json, quiet=quiet)
             _end(out, lambda: body(out, **options))
 
-        return _command(name, example, _output_options(run))
+        return _command(name, example, _output_options(run), ignore_unknown_options=passes_on)
 
     return make
 
@@ -68,9 +71,9 @@ async def _typed(answer: Awaitable[int | None]) -> int | None:
     return await answer
 
 
-def _command(name: str, example: str, run: Body) -> click.Command:
+def _command(name: str, example: str, run: Body, **settings: Any) -> click.Command:
     # The mark keeps click from filling the lines of the example into one paragraph.
-    return click.command(name, epilog=f"\b\nExample:\n  {example}")(run)
+    return click.command(name, epilog=f"\b\nExample:\n  {example}", context_settings=settings)(run)
 
 
 def _output_options(run: Body) -> Body:

@@ -1,0 +1,1 @@
+"""The place of the web console; nothing is built here yet."""
