@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
-import math
 import signal
 import time
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ import orjson
 from runtime.errors import DuraliteError, InternalError
 
 from .. import codec
-from ..engine import Encoded, ErrorInfo, Host, Job, Log, Outcome, Status, Usage
+from ..engine import Encoded, Host, Job, Log, Outcome, Status, Usage
 from ._channel import Channel
 from ._outcome import LIMITS, error_info, limit_reached, number_of, text_of
 from ._zygote import Child, Exit
