@@ -199,6 +199,14 @@ def _columns(records: list[Any]) -> list[str]:
     # Most batches have the same keys in every record; comparing key views runs in C.
     alike = all(map(first.__eq__, map(dict.keys, records)))
     columns = list(first) if alike else list(dict.fromkeys(chain.from_iterable(records)))
+    if len({_folded(column) for column in columns}) < len(columns):
+        seen: dict[bytes, str] = {}
+        for column in map(str, columns):
+            if (other := seen.setdefault(_folded(column), column)) is not column:
+                raise InputError(
+                    f"The keys {other!r:.80} and {column!r:.80} name the same column.",
+                    hint="Write each column in one way: SQLite does not tell upper case from lower case.",
+                )
     if not columns:
         raise InputError(
             "The records have no keys, so there is nothing to insert.", hint="Give each record its columns."
@@ -215,3 +223,8 @@ def _column_list(schema: str | dict[str, str]) -> str:
         )
     # The declared type is SQL text that the guard checks with the whole statement.
     return ", ".join(f"{quote(column, 'column')} {kind}" for column, kind in schema.items())
+
+
+def _folded(name: object) -> bytes:
+    """Return a name as SQLite compares it: without regard to the case of ASCII letters."""
+    return str(name).encode("utf-8", "surrogatepass").lower()

@@ -6,18 +6,21 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from runtime.errors import Conflict, InputError
+from runtime.guard import SESSION
 from runtime.ids import ActorAddress, check_name
 from runtime.instance import Instance
 from runtime.method import method
-from runtime.storage.backup import backup_to, foreign_tables, import_table, open_foreign
+from runtime.storage.backup import backup_to, foreign_error, foreign_tables, import_table, open_foreign
 from runtime.storage.delimited import csv_lines, ndjson_lines
 from runtime.storage.transaction import Transaction, quote
 from runtime.streams import Download, Upload
@@ -25,7 +28,7 @@ from runtime.streams import Download, Upload
 __all__ = ("TransferMethods",)
 
 _PIECE = 256 * 1024
-_SLICE = 5_000
+_EVERY = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view', 'trigger')"
 Format = Literal["sqlite", "csv", "ndjson"]
 _MEDIA = {
     "sqlite": "application/vnd.sqlite3",
@@ -54,15 +57,21 @@ class TransferMethods:
             c if (c.isalnum() and c.isascii()) or c in "-_" else "_" for c in instance.address.name
         )[:60]
         try:
-            # A snapshot first: the stream may be slow, and must neither hold the file nor change on the way.
-            target = folder / "snapshot.sqlite"
-            await instance.connection.run(lambda tx: backup_to(tx, target), read_only=True, method="export")
-            if format != "sqlite":
+            # Into a file first: the stream may be slow, and must neither hold the session nor change on the way.
+            if format == "sqlite":
+                target = folder / "snapshot.sqlite"
+                await instance.connection.run(
+                    lambda tx: backup_to(tx, target), read_only=True, method="export"
+                )
+            else:
                 target = await self._rows_file(folder, format, sql)
         except BaseException:
             await _in_thread(shutil.rmtree, folder, True)
             raise
-        return Download(_file_chunks(target, folder), _MEDIA[format], f"{name}.{format}")
+        chunks = _file_chunks(target, folder)
+        # A body that nobody begins to read never comes to its end.
+        weakref.finalize(chunks, shutil.rmtree, folder, True)
+        return Download(chunks, _MEDIA[format], f"{name}.{format}")
 
     async def _rows_file(self, folder: Path, format: Format, sql: str | None) -> Path:
         if sql is None:
@@ -91,12 +100,12 @@ class TransferMethods:
         Views, triggers and virtual tables are left out, and listed as `skipped`.
         """
         instance = self._instance
-        raw = await _in_thread(open_foreign, upload.path)
+        seconds = instance.host.settings.limits.call_s
+        opened = partial(open_foreign, upload.path, max_cell=SESSION.limits.length, seconds=seconds)
+        raw = await _in_thread(opened)
         try:
             answer = await instance.connection.run(
-                lambda tx: _import(tx, raw, replace),
-                seconds=instance.host.settings.limits.call_s,
-                method="import_file",
+                lambda tx: _import(tx, raw, replace), seconds=seconds, method="import_file"
             )
         finally:
             await _in_thread(raw.close)
@@ -125,20 +134,22 @@ class TransferMethods:
 
 
 def _import(tx: Transaction, raw: sqlite3.Connection, replace: bool) -> dict[str, Any]:
-    tables = foreign_tables(raw)
+    try:
+        tables = foreign_tables(raw)
+        every = [str(n) for (n,) in raw.execute(_EVERY)]
+    except sqlite3.Error as error:
+        raise foreign_error(error) from None
     names = {name for name, _, _ in tables}
-    every = [
-        str(n)
-        for (n,) in raw.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view', 'trigger')")
-    ]
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = dict.fromkeys(names, 0)
+    # Rows may refer to tables that come later in the file. This holds until the commit.
+    tx.execute("PRAGMA defer_foreign_keys=ON")
     # The statements come from a stranger's file: they go through the guard like any of his.
-    for name, sql, indexes in tables:
+    for name, sql, _ in tables:
         if replace:
             tx.exec(f"DROP TABLE IF EXISTS {quote(name)}")
         tx.exec(sql)
-        counts[name] = 0
-        for columns, rows in import_table(raw, name, _SLICE):
+    for name, _, indexes in tables:
+        for columns, rows in import_table(raw, name, SESSION.limits.length):
             records = [dict(zip(columns, row, strict=True)) for row in rows]
             counts[name] += tx.insert_many(name, columns, records, None)[0]
         for index in indexes:

@@ -8,17 +8,20 @@ ours, checked by SQLite, and only then read table by table.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import InputError
+from runtime.errors import DuraliteError, InputError, LimitExceeded
+from runtime.storage.rows import slice_rows
 from runtime.storage.transaction import Transaction, quote
 
-__all__ = ("backup_to", "foreign_tables", "import_table", "open_foreign")
+__all__ = ("backup_to", "foreign_error", "foreign_tables", "import_table", "open_foreign")
 
 _PAGES = 2_000
+_STEPS = 100_000
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -39,11 +42,12 @@ def backup_to(tx: Transaction, target: Path, *, internal: bool = False) -> int:
     return target.stat().st_size
 
 
-def open_foreign(path: Path) -> sqlite3.Connection:
-    """Open a file from outside, read only.
+def open_foreign(path: Path, *, max_cell: int, seconds: float) -> sqlite3.Connection:
+    """Open a file from outside, read only, with no value longer than `max_cell` and nothing run after `seconds`.
 
     Raises:
         InputError: it is not an SQLite file, or SQLite finds it damaged: the file is the caller's.
+        LimitExceeded: checking it takes too long, or a value is too long.
     """
     with path.open("rb") as file:
         if file.read(16) != _MAGIC:
@@ -58,15 +62,17 @@ def open_foreign(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
+        # Its CHECK constraints run while it is checked: bounded like any stranger's SQL.
+        raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max_cell)
+        deadline = time.monotonic() + seconds
+        raw.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS)
         raw.execute("PRAGMA trusted_schema=OFF")
         raw.execute("PRAGMA cell_size_check=ON")
         raw.execute("PRAGMA query_only=ON")
         (verdict,) = raw.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         raw.close()
-        raise InputError(
-            f"SQLite cannot read the file: {error}.", hint="Check it with PRAGMA integrity_check."
-        ) from None
+        raise foreign_error(error) from None
     if verdict != "ok":
         raw.close()
         raise InputError(
@@ -76,11 +82,30 @@ def open_foreign(path: Path) -> sqlite3.Connection:
     return raw
 
 
+def foreign_error(error: sqlite3.Error) -> DuraliteError:
+    """Return why a file from outside cannot be read."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return LimitExceeded(
+            "Reading the file took too long.", hint="Send fewer rows at once.", limit="call_s"
+        )
+    if code == sqlite3.SQLITE_TOOBIG:
+        return LimitExceeded(
+            "The file holds a value or a row that is too long.",
+            hint="Split long values before the import.",
+            limit="max_value_bytes",
+        )
+    return InputError(f"SQLite cannot read the file: {error}.", hint="Check it with PRAGMA integrity_check.")
+
+
 def foreign_tables(raw: sqlite3.Connection) -> list[tuple[str, str, list[str]]]:
-    """Return (name, CREATE statement, statements of its indexes) of the plain tables of a file from outside."""
+    """Return (name, CREATE statement, statements of its indexes) of the plain tables of a file from outside.
+
+    Names that belong to the runtime are left out.
+    """
     rows = raw.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-        " AND lower(name) NOT LIKE '\\_duralite\\_%' ESCAPE '\\' AND lower(name) NOT IN ('session_state', 'execution_logs')"
+        " AND name NOT LIKE '\\_%' ESCAPE '\\' AND lower(name) NOT IN ('session_state', 'execution_logs')"
         " AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY rowid"
     ).fetchall()
     found = []
@@ -93,11 +118,21 @@ def foreign_tables(raw: sqlite3.Connection) -> list[tuple[str, str, list[str]]]:
 
 
 def import_table(
-    raw: sqlite3.Connection, name: str, slice_rows: int
+    raw: sqlite3.Connection, name: str, max_cell: int
 ) -> Iterator[tuple[list[str], list[tuple[Any, ...]]]]:
-    """Yield slices of a table: its stored columns, and rows in their order."""
-    columns = [c for (c,) in raw.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,))]
-    listed = ", ".join(map(quote, columns))
-    cursor = raw.execute(f"SELECT {listed} FROM main.{quote(name)}")
-    while rows := cursor.fetchmany(slice_rows):
-        yield columns, rows
+    """Yield slices of a table: its stored columns, and rows in their order.
+
+    Raises:
+        DuraliteError: the file cannot be read further.
+    """
+    try:
+        columns = [
+            c for (c,) in raw.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (name,))
+        ]
+        listed = ", ".join(map(quote, columns))
+        step = slice_rows(len(columns), max_cell)
+        with closing(raw.execute(f"SELECT {listed} FROM main.{quote(name)}")) as cursor:
+            while rows := cursor.fetchmany(step):
+                yield columns, rows
+    except sqlite3.Error as error:
+        raise foreign_error(error) from None

@@ -155,7 +155,9 @@ class Transaction:
             try:
                 with closing(self.connection.execute(verdict.sql, bound)) as cursor:
                     rows = self._fetch(cursor, guard, None, row_format) if cursor.description else None
-                    count, rowid = cursor.rowcount, cursor.lastrowid
+                    # sqlite3 counts the rows of a RETURNING statement only when the last of them was fetched.
+                    cut = rows is not None and rows.truncated
+                    count, rowid = -1 if cut else cursor.rowcount, cursor.lastrowid
             finally:
                 guard.leave()
             affected = self._affected(verdict, count)
