@@ -31,7 +31,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.events import Events
-from runtime.guard import Guard
+from runtime.guard import Guard, Policy, narrowed
 from runtime.ids import ActorAddress, ActorId, actor_id, check_name
 from runtime.instance import Instance, Wrap
 from runtime.lock import FolderLock
@@ -83,6 +83,7 @@ class Host:
         self._lock: FolderLock | None = None
         self._awake = asyncio.Event()
         self._templates: dict[str, bytes] = {}
+        self._policies: dict[str, Policy | None] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._accepting = False
         self._call_s = settings.limits.call_s
@@ -99,6 +100,7 @@ class Host:
             await self.directory.reconcile({t.type_name: t.ttl_seconds(self) for t in self.registry})
             loop = asyncio.get_running_loop()
             for actor_type in self.registry:
+                self._policies[actor_type.type_name] = narrowed(actor_type.policy, self.settings.limits)
                 self._templates[actor_type.type_name] = await _in_thread(
                     partial(template, actor_type.migrations)
                 )
@@ -335,7 +337,7 @@ class Host:
             limits=self.settings.limits,
             watchdog=self.watchdog,
             profile=self._profile(actor_type),
-            guard=Guard(actor_type.policy) if actor_type.policy is not None else None,
+            guard=None if (policy := self._policies[address.type]) is None else Guard(policy),
             migrations=actor_type.migrations,
             template=self._templates[address.type],
             keep_log=actor_type.policy is not None,

@@ -57,7 +57,7 @@ class Limits(BaseModel):
     max_batch_records: int = _limit(100_000, "records", "Records of one batch_insert.", ge=1)
     max_file_bytes: int = _limit(1 * GIB, "bytes", "Size of one actor's file.", ge=64 * KIB)
     heap_bytes: int = _limit(
-        1 * GIB, "bytes", "Memory that SQLite may use in the whole process.", ge=16 * MIB
+        512 * MIB, "bytes", "Memory that SQLite may use in the whole process.", ge=16 * MIB
     )
     temp_bytes: int = _limit(
         2 * GIB, "bytes", "Temporary files that SQLite may write in the whole process.", ge=MIB

@@ -8,7 +8,7 @@ from __future__ import annotations
 from runtime.guard.authorizer import internal
 from runtime.guard.budget import Finding, engine_findings, temp_bytes
 from runtime.guard.guard import Guard
-from runtime.guard.policy import READ_ONLY, SESSION, Access, Policy, SqlLimits, Verdict
+from runtime.guard.policy import READ_ONLY, SESSION, Access, Policy, SqlLimits, Verdict, narrowed
 from runtime.guard.rules import RULES, Rule, rules
 
 __all__ = (
@@ -24,6 +24,7 @@ __all__ = (
     "Verdict",
     "engine_findings",
     "internal",
+    "narrowed",
     "rules",
     "temp_bytes",
 )

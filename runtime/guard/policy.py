@@ -9,8 +9,10 @@ listed is refused.
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from runtime.limits import Limits
 
 __all__ = (
     "FUNCTIONS",
@@ -22,6 +24,7 @@ __all__ = (
     "SqlLimits",
     "Verdict",
     "is_reserved",
+    "narrowed",
 )
 
 Kind = Literal["read", "write", "schema"]
@@ -210,3 +213,17 @@ ACTIONS: dict[int, str] = {
     ]
 }
 """The names of SQLite's action codes; a code that is not here is refused."""
+
+
+def narrowed(policy: Policy | None, limits: Limits) -> Policy | None:
+    """Return a policy within what the operator allows (`runtime/limits.py`); None stays None."""
+    if policy is None:
+        return None
+    return replace(
+        policy,
+        max_file_bytes=min(policy.max_file_bytes, limits.max_file_bytes),
+        heap_bytes=min(policy.heap_bytes, limits.heap_bytes),
+        temp_bytes=min(policy.temp_bytes, limits.temp_bytes),
+        max_rows=min(policy.max_rows, limits.max_rows),
+        max_result_bytes=min(policy.max_result_bytes, limits.max_result_bytes),
+    )
