@@ -19,11 +19,11 @@ _ALLOW = 0x7FFF0000
 _KILL = 0x80000000
 _REFUSE = 0x00050000
 
-_LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+_LOAD, _JUMP, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _AND, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x54, 0x06
 
 _NUMBER_AT, _ARCH_AT = 0, 4
 
-# The kernel remembers calls that are allowed whatever their arguments; their order does not matter.
+# The kernel remembers calls that are allowed whatever their arguments: they cost nothing at run time.
 _ANY_ARGUMENTS = (
     "read",
     "write",
@@ -115,22 +115,34 @@ def _assemble() -> bytes:
     code += [_ins(_LOAD, _NUMBER_AT)]
     if X32_BIT:
         code += [_ins(_JUMP_GE, X32_BIT, 0, 1), _ins(_RETURN, _KILL)]
-    for name in _ANY_ARGUMENTS:
-        code += _when(name, [_ins(_RETURN, _ALLOW)])
-    for name in ("mmap", "mprotect"):
-        code += _when(name, _allow_unless_bits(2, _PROT_EXEC))
-    code += _when("sendto", _allow_send())
-    code += _when("recvfrom", _allow_unless_bits(3, _other_bits(_MSG_PEEK | _MSG_DONTWAIT | _MSG_WAITALL)))
-    code += _when("socketpair", _allow_stream_pair())
-    code += _when("ioctl", _allow_values(1, _IOCTLS))
-    code += _when("fcntl", _allow_values(1, _FCNTLS))
+    return b"".join([*code, *_tree(sorted(_bodies().items()))])
+
+
+def _bodies() -> dict[int, list[bytes]]:
+    """Return what to do for each system call that is not simply refused. A body always returns."""
+    named: dict[str, list[bytes]] = {name: [_ins(_RETURN, _ALLOW)] for name in _ANY_ARGUMENTS}
+    named["mmap"] = named["mprotect"] = _allow_unless_bits(2, _PROT_EXEC)
+    named["sendto"] = _allow_send()
+    named["recvfrom"] = _allow_unless_bits(3, _other_bits(_MSG_PEEK | _MSG_DONTWAIT | _MSG_WAITALL))
+    named["socketpair"] = _allow_stream_pair()
+    named["ioctl"] = _allow_values(1, _IOCTLS)
+    named["fcntl"] = _allow_values(1, _FCNTLS)
     # Of itself alone, and the kernel lets nobody here raise a hard limit.
-    code += _when("prlimit64", _allow_values(0, (0,)))
-    code += _when("tgkill", _allow_values(0, (_SOME_PID,)))
+    named["prlimit64"] = _allow_values(0, (0,))
+    named["tgkill"] = _allow_values(0, (_SOME_PID,))
     # The C library falls back to clone, which is refused, where this is not there.
-    code += _when("clone3", [_ins(_RETURN, _REFUSE | errno.ENOSYS)])
-    code.append(_ins(_RETURN, _REFUSE | errno.EPERM))
-    return b"".join(code)
+    named["clone3"] = [_ins(_RETURN, _REFUSE | errno.ENOSYS)]
+    return {NUMBERS[name]: body for name, body in named.items() if name in NUMBERS}
+
+
+def _tree(cases: Sequence[tuple[int, list[bytes]]]) -> list[bytes]:
+    """Find the case by halving: the kernel tries a new filter with every number there is, for each child."""
+    if len(cases) <= 2:
+        found = [each for number, body in cases for each in (_ins(_JUMP_EQ, number, 0, len(body)), *body)]
+        return [*found, _ins(_RETURN, _REFUSE | errno.EPERM)]
+    middle = len(cases) // 2
+    low, high = _tree(cases[:middle]), _tree(cases[middle:])
+    return [_ins(_JUMP_GE, cases[middle][0], 0, 1), _ins(_JUMP, len(low)), *low, *high]
 
 
 def _ins(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
@@ -143,11 +155,6 @@ def _argument(index: int, high: bool = False) -> int:
 
 def _other_bits(allowed: int) -> int:
     return ~allowed & 0xFFFFFFFF
-
-
-def _when(name: str, body: Sequence[bytes]) -> list[bytes]:
-    # A body always returns, so that the number is still loaded where the next test is made.
-    return [_ins(_JUMP_EQ, NUMBERS[name], 0, len(body)), *body] if name in NUMBERS else []
 
 
 def _allow_unless_bits(index: int, bits: int) -> list[bytes]:

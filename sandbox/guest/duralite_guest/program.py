@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import codec, faults, names
@@ -102,12 +102,12 @@ class Program:
             dont_inherit=True,
         )
         if compiled.co_flags & inspect.CO_COROUTINE:
-            asyncio.run(self._await_module(compiled, module))
+            _in_loop(self._await_module(compiled, module))
         else:
             exec(compiled, module)  # noqa: S102 - what this process is for
         value = module.get(_VALUE)
         # A forgotten await: give the answer, not the text of a coroutine object.
-        return asyncio.run(_wait_for(value)) if inspect.isawaitable(value) else value
+        return _in_loop(_wait_for(value)) if inspect.isawaitable(value) else value
 
     async def _await_module(self, compiled: types.CodeType, module: dict[str, Any]) -> None:
         await eval(compiled, module)  # noqa: S307 - as above
@@ -220,6 +220,13 @@ _EVERY_SIGNAL = signal.valid_signals()
 def _usage() -> list[float]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return [used.ru_utime + used.ru_stime, used.ru_maxrss * 1024]
+
+
+def _in_loop(work: Coroutine[Any, Any, Any]) -> Any:
+    # Not `asyncio.run`: that waits at the end for tasks which may never end. The process ends instead.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop.run_until_complete(work)
 
 
 async def _wait_for(value: Any) -> Any:

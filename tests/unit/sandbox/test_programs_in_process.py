@@ -50,6 +50,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
         ("from helpers import db as d\nd.echo(1)", 1),
         ("db.batchInsert('t', [{}], onConflict='ignore')", 1),
         ("sql.countBy is sql.count_by", True),
+        ("import asyncio\nt = asyncio.create_task(asyncio.sleep(1000))\nawait tools.echo(1)", 1),
         ("import sys\nsys.exit()", None),
         ("import sys\nsys.exit(0)", None),
     ],
