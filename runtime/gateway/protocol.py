@@ -52,6 +52,7 @@ def answer(cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
 
 
 _LINGER_S = 2.0
+_MAX_HEADERS = 100
 
 
 class _Protocol(HttpToolsProtocol):
@@ -59,6 +60,8 @@ class _Protocol(HttpToolsProtocol):
 
     limits: Limits
     head_bytes = 0
+    # The most that the head which is being read can have: what came of it before, and this piece.
+    arrived = 0
     refused = False
     # How often a sweep found the same head still incomplete.
     waited = 0
@@ -78,6 +81,7 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return  # read and dropped, so that closing does not reset the connection before the answer is read
+        self.arrived = self.head_bytes + len(data)
         super().data_received(data)
         if self.between_requests():
             self.head_bytes += len(data)
@@ -87,9 +91,9 @@ class _Protocol(HttpToolsProtocol):
             self.head_bytes = self.waited = 0
 
     def on_headers_complete(self) -> None:
-        if self.head_bytes + len(self.url) > self.limits.max_header_bytes or (
-            len(self.headers) > 100
-            or sum(len(n) + len(v) for n, v in self.headers) > self.limits.max_header_bytes
+        if len(self.headers) > _MAX_HEADERS or (
+            self.arrived > self.limits.max_header_bytes
+            and len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > self.limits.max_header_bytes
         ):
             raise ValueError("the request's head is too long")
         before = self.cycle
