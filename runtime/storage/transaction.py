@@ -7,6 +7,7 @@ text goes through the guard, and the authorizer watches while it runs. Never pas
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from runtime.errors import DuraliteError, GuardRefused, InputError, SqlError
 from runtime.guard import Guard, Verdict, internal
+from runtime.guard.tokens import VARIABLE, tokenize
 from runtime.limits import Limits
 from runtime.storage.rows import RowFormat, Rows, fetch, slice_rows
 from runtime.storage.statement_log import StatementLog, StatementStats
@@ -25,6 +27,7 @@ from runtime.values import bind_params, bind_records
 __all__ = ("Executed", "Transaction", "quote")
 
 T = TypeVar("T")
+_NUMBERED = re.compile(r"\?\d+")
 Conflict = Literal["replace", "ignore", "upsert"]
 _VERBS = {None: "INSERT", "replace": "INSERT OR REPLACE", "ignore": "INSERT OR IGNORE", "upsert": "INSERT"}
 
@@ -122,7 +125,7 @@ class Transaction:
         rows: Rows | None = None
         try:
             verdict = _reading(guard.check(sql))
-            bound = bind_params(params)
+            bound = _bind(verdict.sql, params)
             guard.enter()
             try:
                 cursor = self.connection.execute(verdict.sql, bound)
@@ -150,7 +153,7 @@ class Transaction:
         started = time.perf_counter()
         try:
             verdict = guard.check(sql)
-            bound = bind_params(params)
+            bound = _bind(verdict.sql, params)
             guard.enter()
             try:
                 with closing(self.connection.execute(verdict.sql, bound)) as cursor:
@@ -232,7 +235,7 @@ class Transaction:
         count = 0
         try:
             verdict = _reading(guard.check(sql))
-            bound = bind_params(params)
+            bound = _bind(verdict.sql, params)
             guard.enter()
             try:
                 with closing(self.connection.execute(verdict.sql, bound)) as cursor:
@@ -341,6 +344,17 @@ def _reading(verdict: Verdict) -> Verdict:
             hint="Use exec() for statements that write; it returns RETURNING rows too.",
         )
     return verdict
+
+
+def _bind(sql: str, params: Any) -> Sequence[Any] | dict[str, Any]:
+    bound = bind_params(params)
+    if isinstance(bound, dict) or _NUMBERED.search(sql) is None:
+        return bound
+    # For sqlite3 `?1` has a name, "1", and since Python 3.12 names want a dict.
+    placeholders = [text for kind, text, *_ in tokenize(sql) if kind == VARIABLE]
+    if all(_NUMBERED.fullmatch(text) for text in placeholders):
+        return {str(number): value for number, value in enumerate(bound, 1)}
+    return bound
 
 
 def _slices(items: Sequence[T], size: int) -> Iterator[list[T]]:
