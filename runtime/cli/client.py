@@ -19,6 +19,7 @@ import httpx
 import orjson
 
 from runtime.cli.failure import ServiceError
+from runtime.cli.inprocess import InProcess
 from runtime.gateway.app import create_app
 from runtime.host import Host
 from runtime.logs import set_up_logs
@@ -147,7 +148,7 @@ async def connect(place: Place) -> AsyncIterator[Client]:
     )
     set_up_logs(settings)
     async with Host(settings) as host:
-        transport = httpx.ASGITransport(app=create_app(settings, host=host))
+        transport = InProcess(create_app(settings, host=host))
         base = f"http://127.0.0.1:{settings.port}"
         async with httpx.AsyncClient(
             transport=transport, base_url=base, headers=headers, timeout=_TIMEOUT

@@ -219,6 +219,16 @@ def test_without_a_service_the_data_folder_is_opened_by_the_command_itself(alone
     assert not (alone.folder / ".duralite").exists()
 
 
+def test_files_of_any_size_go_in_and_out_without_a_service_too(alone: Duralite) -> None:
+    program = (
+        "db.create_table('t', 's TEXT'); db.batch_insert('t', [{'s': str(i) * 500} for i in range(9000)])"
+    )
+    assert alone("run", "-", "-s", "big", input=program).returncode == 0
+    size = alone.json("sessions", "export", "big", "-o", "big.sqlite")["bytes"]
+    assert size == (alone.folder / "big.sqlite").stat().st_size > 10_000_000
+    assert alone.json("sessions", "import", "again", "big.sqlite")["rows"] == 9000
+
+
 def test_a_marker_of_a_service_that_was_killed_is_not_believed(alone: Duralite) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

@@ -1,0 +1,332 @@
+"""Requirements are rows: every acceptance criterion of the specifications, with the tests that prove it.
+
+`source` is the document and its section. A proof is `path::test`, below `tests/`; `tests/unit/test_requirements.py`
+checks that each exists, and that every acceptance, conformance and property test stands in a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ("REQUIREMENTS", "Requirement")
+
+CODE_MODE = "code-mode-database.md"
+SESSION = "session databases, end to end"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One promise: its id, where it was made, what it says, and the tests that prove it."""
+
+    id: str
+    source: str
+    text: str
+    proofs: tuple[str, ...]
+
+
+def _row(id: str, source: str, text: str, *proofs: str) -> Requirement:
+    return Requirement(id, source, text, proofs)
+
+
+_STATEMENTS = "unit/actors/test_statements.py::"
+_DEMO = "acceptance/test_cli_demo.py::"
+_CLI = "acceptance/test_cli.py::"
+_SERVER = "acceptance/test_http_server.py::"
+_OVER_HTTP = "acceptance/test_sessions_over_http.py::"
+_CORPUS = "acceptance/test_guard_corpus.py::"
+_GATEWAY = "unit/runtime/gateway/"
+_HOST = "unit/runtime/test_host.py::"
+_ALARMS = "unit/runtime/test_alarms.py::"
+_MAILBOX = "unit/runtime/test_mailbox.py::"
+_REFERENCE = "unit/test_docs_reference.py::"
+_BUILDERS = "properties/test_sql_helpers.py::test_"
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    # code-mode-database.md
+    _row(
+        "cm-01",
+        f"{CODE_MODE}, Durable Object with SQLite storage",
+        "Operations exec, query, batchInsert, createTable, saveState, getState, getMetrics.",
+        f"{_STATEMENTS}test_query_reads_and_exec_writes",
+        f"{_STATEMENTS}test_metrics_count_what_happened",
+        f"{_GATEWAY}test_calls.py::test_a_call_answers_as_the_session_protocol_says",
+    ),
+    _row(
+        "cm-02",
+        f"{CODE_MODE}, Durable Object with SQLite storage",
+        "A session that nobody uses for 24 hours is deleted.",
+        f"{_HOST}test_an_unused_actor_expires_and_a_used_one_does_not",
+        f"{_HOST}test_a_ttl_that_ran_out_while_the_service_was_down_is_seen_at_start",
+    ),
+    _row(
+        "cm-03",
+        f"{CODE_MODE}, Features",
+        "SQL is validated with allow and block lists; the listed statements run, the blocked ones do not.",
+        "properties/test_guard_gate.py::test_no_blocked_verb_passes_and_nothing_that_reads_writes",
+        "properties/test_guard_gate.py::test_nothing_that_sqlite_accepts_from_the_allowed_verbs_is_refused",
+        "unit/runtime/guard/test_gate.py::test_refusals_name_their_rule",
+    ),
+    _row(
+        "cm-04",
+        f"{CODE_MODE}, Features",
+        "Queries are parameterised; values are bound and never part of the text.",
+        "unit/helpers/test_sql.py::test_every_value_is_bound_and_never_in_the_text",
+        "unit/runtime/test_values.py::test_named_parameters_are_found_with_every_sign",
+    ),
+    _row(
+        "cm-05",
+        f"{CODE_MODE}, Features",
+        "At most 10,000 rows a query; what is cut is said so.",
+        "unit/runtime/storage/test_rows.py::test_the_row_limit_cuts_and_says_which_limit_it_was",
+        "unit/runtime/storage/test_rows.py::test_the_byte_limit_cuts_between_rows",
+    ),
+    _row(
+        "cm-06",
+        f"{CODE_MODE}, Features",
+        "A query ends at its time-out of 30 seconds.",
+        f"{_MAILBOX}test_a_running_unit_ends_at_its_deadline_and_is_rolled_back",
+        "unit/runtime/guard/test_guard.py::test_a_statement_past_its_deadline_is_ended_by_the_backstop",
+    ),
+    _row(
+        "cm-07",
+        f"{CODE_MODE}, Features",
+        "Executions are logged for debugging.",
+        f"{_STATEMENTS}test_the_log_of_statements_is_complete_and_bounded",
+    ),
+    _row(
+        "cm-08",
+        f"{CODE_MODE}, Automatic transaction wrapping",
+        "Every call is one transaction; explicit transaction control is blocked.",
+        f"{_STATEMENTS}test_insert_or_rollback_is_one_call_like_any_other",
+        f"{_STATEMENTS}test_a_trigger_that_rolls_back_takes_the_whole_batch_and_leaves_the_session_usable",
+    ),
+    _row(
+        "cm-09",
+        f"{CODE_MODE}, Features",
+        "Batches go in chunks of 500 records, all or nothing.",
+        f"{_STATEMENTS}test_a_batch_goes_in_slices_of_500",
+        f"{_STATEMENTS}test_a_batch_is_all_or_nothing",
+    ),
+    _row(
+        "cm-10",
+        f"{CODE_MODE}, Session ID strategy",
+        "A call without a session uses default-session.",
+        f"{_GATEWAY}test_calls.py::test_code_without_a_session_runs_in_the_default_one",
+    ),
+    _row(
+        "cm-11",
+        f"{CODE_MODE}, Helper API",
+        "helpers.db with its seven methods, in camelCase too.",
+        "unit/helpers/test_specs.py::test_the_stub_is_python_and_holds_every_helper_in_both_spellings",
+        "acceptance/test_programs.py::test_a_program_gives_its_value_and_output",
+    ),
+    _row(
+        "cm-12",
+        f"{CODE_MODE}, Helper API",
+        "helpers.sql with ten and more builders of common queries.",
+        f"{_BUILDERS}count_by_counts_each_value_most_frequent_first",
+        f"{_BUILDERS}top_n_gives_the_extremes_of_the_table_and_of_each_group",
+        f"{_BUILDERS}group_stats_summarise_each_group",
+        f"{_BUILDERS}temporal_cuts_time_like_the_calendar",
+        f"{_BUILDERS}statistics_agree_with_the_statistics_module",
+        f"{_BUILDERS}distinct_values_are_each_value_once_in_order",
+        f"{_BUILDERS}a_histogram_holds_every_number_once",
+        f"{_BUILDERS}percentiles_interpolate_in_each_group",
+        f"{_BUILDERS}search_finds_the_text_as_it_stands",
+        f"{_BUILDERS}pivot_has_a_column_for_each_value",
+        f"{_BUILDERS}join_matches_rows_of_equal_keys",
+        f"{_BUILDERS}null_analysis_counts_what_is_missing",
+        f"{_BUILDERS}duplicates_are_the_combinations_that_occur_again",
+        f"{_BUILDERS}correlation_and_line_agree_with_the_statistics_module",
+        f"{_BUILDERS}moving_average_looks_back_in_its_group",
+        f"{_BUILDERS}a_sample_takes_each_row_at_most_once_and_repeats_with_its_seed",
+        f"{_BUILDERS}seeds_choose_different_rows_and_each_row_about_equally_often",
+        f"{_BUILDERS}cohorts_follow_who_came_back",
+        f"{_BUILDERS}conditions_say_what_sql_says",
+    ),
+    _row(
+        "cm-13",
+        f"{CODE_MODE}, Future enhancements",
+        "Session listing and cleanup; sessions belong to an owner.",
+        f"{_GATEWAY}test_access.py::test_another_account_gets_the_answers_of_a_session_that_does_not_exist",
+        f"{_CLI}test_sessions_are_listed_shown_kept_copied_and_deleted_under_any_name",
+    ),
+    _row(
+        "cm-14",
+        f"{CODE_MODE}, Future enhancements",
+        "Query plans, index recommendations, slow query log.",
+        f"{_STATEMENTS}test_explain_proposes_an_index_until_it_is_there",
+        f"{_STATEMENTS}test_slow_statements_are_remembered_slowest_first",
+    ),
+    _row(
+        "cm-15",
+        f"{CODE_MODE}, Future enhancements",
+        "Full-text search with FTS5, JSON functions, virtual tables.",
+        f"{_CORPUS}test_every_legitimate_statement_gives_the_recorded_rows",
+        "unit/runtime/guard/test_guard.py::test_full_text_search_has_its_functions",
+    ),
+    # Session databases, end to end
+    _row(
+        "se-01",
+        f"{SESSION}, On a fresh machine",
+        "`make demo` loads Palmer penguins, runs a model-style program in the sandbox and shows its answer.",
+        f"{_DEMO}test_the_demo_loads_all_penguins_and_its_program_answers",
+        f"{_DEMO}test_the_demo_as_json_is_the_result_of_the_run_and_what_it_saved",
+        "unit/runtime/cli/test_cli_parts.py::test_the_penguins_are_the_344_of_the_data_set",
+    ),
+    _row(
+        "se-02",
+        f"{SESSION}, What it must show",
+        "1,000 sessions over HTTP with interleaved writers: nothing lost, nothing mixed.",
+        f"{_OVER_HTTP}test_a_thousand_sessions_with_interleaved_writers_lose_and_mix_nothing",
+    ),
+    _row(
+        "se-03",
+        f"{SESSION}, What it must show",
+        "10,000 sessions on disk with at most max_open files open.",
+        f"{_HOST}test_never_more_are_open_than_there_are_places",
+    ),
+    _row(
+        "se-04",
+        f"{SESSION}, What it must show",
+        "A kill -9 during inserts loses no acknowledged row and needs no manual repair.",
+        f"{_OVER_HTTP}test_kill_9_during_inserts_loses_no_acknowledged_row",
+    ),
+    _row(
+        "se-05",
+        f"{SESSION}, What it must show",
+        "TTL and alarms survive kill -9.",
+        f"{_ALARMS}test_an_overdue_alarm_fires_right_after_start",
+        f"{_ALARMS}test_the_counter_of_failures_survives_a_restart",
+    ),
+    _row(
+        "se-06",
+        f"{SESSION}, What it must show",
+        "10,000 alarms due in the same second all fire once or more, in order of time.",
+        f"{_ALARMS}test_alarms_of_one_actor_fire_in_order_of_time",
+    ),
+    _row(
+        "se-07",
+        f"{SESSION}, What it must show",
+        "Every guard attack is blocked or bounded as it says.",
+        f"{_CORPUS}test_every_attack_is_blocked_or_bounded_as_it_says",
+        f"{_CORPUS}test_the_categories_cover_the_whole_corpus",
+        f"{_CORPUS}test_every_attack_of_our_own_is_blocked_or_bounded",
+        "properties/test_guard_gate.py::test_any_text_gets_a_verdict_or_a_refusal",
+        "properties/test_guard_gate.py::test_tokens_lie_side_by_side_and_rebuild_nothing_else",
+        "properties/test_guard_gate.py::test_the_statement_that_runs_passes_the_gate_again",
+    ),
+    _row(
+        "se-08",
+        f"{SESSION}, What it must show",
+        "Every legitimate statement is accepted with the same rows.",
+        f"{_CORPUS}test_every_legitimate_statement_gives_the_recorded_rows",
+    ),
+    _row(
+        "se-09",
+        f"{SESSION}, What it must show",
+        "Every escape fails on the process engine.",
+        "acceptance/test_escapes.py::test_a_shared_escape_fails",
+        "acceptance/test_escapes.py::test_an_escape_of_our_own_fails",
+        "unit/sandbox/test_process_engine.py::test_a_hole_in_the_filter_keeps_the_engine_from_starting",
+    ),
+    _row(
+        "se-10",
+        f"{SESSION}, What it must show",
+        "A runaway query is stopped at its deadline; where it cannot be, its caller is answered all the same.",
+        f"{_MAILBOX}test_a_unit_that_cannot_be_interrupted_is_answered_at_its_deadline_and_not_committed",
+        f"{_MAILBOX}test_a_caller_that_goes_away_interrupts_its_statement",
+    ),
+    _row(
+        "se-11",
+        f"{SESSION}, What it must show",
+        "Bad input of every kind: a problem with the right status and a hint; never a 500, never a trace.",
+        f"{_GATEWAY}test_bad_input.py::test_a_bad_body_is_refused_with_a_hint",
+        f"{_GATEWAY}test_bad_input.py::test_a_bad_path_is_refused_with_a_hint",
+        f"{_GATEWAY}test_bad_input.py::test_a_hundred_megabytes_are_refused_without_being_kept",
+        f"{_GATEWAY}test_calls.py::test_the_unforeseen_becomes_an_internal_error_that_tells_nothing",
+    ),
+    _row(
+        "se-12",
+        f"{SESSION}, What it must show",
+        "SIGTERM drains: calls in flight finish or fail clearly, files are checkpointed.",
+        f"{_SERVER}test_a_signal_drains_and_the_exit_code_is_0",
+        f"{_SERVER}test_a_second_signal_ends_at_once",
+        f"{_SERVER}test_a_call_in_c_that_nobody_can_interrupt_does_not_hold_up_the_end",
+        f"{_OVER_HTTP}test_sigterm_checkpoints_every_file",
+    ),
+    _row(
+        "se-13",
+        f"{SESSION}, HTTP",
+        "Two accounts cannot see or guess each other's sessions; a public bind without keys is refused.",
+        f"{_GATEWAY}test_access.py::test_another_account_gets_the_answers_of_a_session_that_does_not_exist",
+        f"{_SERVER}test_a_public_bind_is_refused_while_there_is_no_key",
+        "unit/runtime/test_ids.py::test_two_owners_with_one_name_have_two_actors",
+    ),
+    _row(
+        "se-14",
+        f"{SESSION}, Runtime",
+        "A caller that goes away interrupts its query; a port or folder in use is told; logs carry the request.",
+        f"{_SERVER}test_a_client_that_goes_away_interrupts_its_query",
+        f"{_SERVER}test_a_port_or_folder_in_use_is_a_clear_refusal",
+        f"{_SERVER}test_logs_are_json_lines_with_the_request_id_and_never_reach_the_caller",
+    ),
+    _row(
+        "se-15",
+        f"{SESSION}, Storage",
+        "Calls that share a commit answer and write as if each had its own.",
+        "properties/test_groups.py::test_sharing_a_commit_changes_no_answer_and_no_row",
+        "properties/test_groups.py::test_a_deferred_foreign_key_is_not_mended_by_a_neighbour",
+        "properties/test_groups.py::test_a_group_shares_its_commit_and_the_guilty_one_fails_alone",
+    ),
+    _row(
+        "se-16",
+        f"{SESSION}, Sandbox",
+        "Programs of models run as they would under plain Python; monty gives the same or says what it lacks.",
+        "acceptance/test_programs.py::test_a_program_gives_its_value_and_output",
+        "acceptance/test_programs.py::test_monty_gives_the_same_or_says_what_it_lacks",
+    ),
+    _row(
+        "se-17",
+        f"{SESSION}, CLI",
+        "serve, run, sql, sessions, keys, tools, config show, doctor, demo, bench, each with --json and exit codes.",
+        f"{_CLI}test_a_statement_that_writes_tells_the_rows_changed_and_one_that_reads_shows_them",
+        f"{_CLI}test_exit_codes_tell_a_refusal_a_missing_name_a_limit_and_wrong_usage_apart",
+        f"{_CLI}test_a_program_prints_its_output_and_then_its_value",
+        f"{_CLI}test_a_program_that_fails_tells_its_line_and_what_to_do",
+        f"{_CLI}test_a_program_that_the_guard_refuses_ends_with_its_exit_code",
+        f"{_CLI}test_control_and_bidi_characters_in_data_are_shown_escaped",
+        f"{_CLI}test_sessions_are_listed_shown_kept_copied_and_deleted_under_any_name",
+        f"{_CLI}test_what_is_exported_is_a_database_and_comes_back_whole",
+        f"{_CLI}test_a_file_that_is_no_database_is_refused_and_not_imported",
+        f"{_CLI}test_keys_are_shown_once_and_work_until_they_are_revoked",
+        f"{_CLI}test_a_service_that_is_not_there_is_told_as_a_problem",
+        f"{_CLI}test_without_a_service_the_data_folder_is_opened_by_the_command_itself",
+        f"{_CLI}test_files_of_any_size_go_in_and_out_without_a_service_too",
+        f"{_CLI}test_a_marker_of_a_service_that_was_killed_is_not_believed",
+        f"{_CLI}test_settings_are_shown_with_where_they_come_from",
+        f"{_CLI}test_a_wrong_settings_file_is_told_and_not_traced",
+        f"{_CLI}test_doctor_sees_the_sandbox_refuse_and_the_folder_writable",
+        f"{_CLI}test_doctor_fails_where_the_data_folder_cannot_be",
+        f"{_CLI}test_tools_are_written_for_each_api",
+        f"{_CLI}test_quiet_writes_the_answer_and_nothing_else",
+        f"{_CLI}test_a_reader_that_closes_early_gets_no_trace",
+        "unit/runtime/cli/test_cli_parts.py::test_help_of_every_command_has_an_example_that_calls_it",
+    ),
+    _row(
+        "se-18",
+        f"{SESSION}, Docs",
+        "Tutorial, how-to, generated reference, explanation; examples run, and nothing is undocumented.",
+        "unit/test_docs_examples.py::test_every_block_of_the_page_runs",
+        "unit/test_docs_examples.py::test_the_example_runs_by_itself",
+        f"{_REFERENCE}test_a_generated_page_is_what_the_code_would_write_now",
+        f"{_REFERENCE}test_every_setting_is_documented",
+        f"{_REFERENCE}test_every_limit_is_documented_with_unit_and_reason",
+        f"{_REFERENCE}test_every_error_code_is_documented_with_its_status",
+        f"{_REFERENCE}test_every_command_is_documented_with_its_options",
+        f"{_REFERENCE}test_every_endpoint_is_documented",
+        f"{_REFERENCE}test_every_helper_is_documented",
+        f"{_REFERENCE}test_every_guard_rule_is_documented_with_what_to_write_instead",
+        f"{_REFERENCE}test_every_metric_is_documented",
+    ),
+)
