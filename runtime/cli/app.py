@@ -8,7 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from runtime.cli import bench, code, config, demo, doctor, keys, serve, sessions, tools
+from runtime.cli.bench import COMMANDS as BENCH
+from runtime.cli.code import COMMANDS as CODE
+from runtime.cli.config import COMMANDS as CONFIG
+from runtime.cli.demo import COMMANDS as DEMO
+from runtime.cli.doctor import COMMANDS as DOCTOR
+from runtime.cli.keys import COMMANDS as KEYS
+from runtime.cli.serve import COMMANDS as SERVE
+from runtime.cli.sessions import COMMANDS as SESSIONS
+from runtime.cli.tools import COMMANDS as TOOLS
 
 __all__ = ("cli", "installed_version", "main")
 
@@ -37,9 +45,8 @@ def cli() -> None:
     """
 
 
-for _part in (serve, code, sessions, keys, tools, config, doctor, demo, bench):
-    for _command in _part.COMMANDS:
-        cli.add_command(_command)
+for _command in (*SERVE, *CODE, *SESSIONS, *KEYS, *TOOLS, *CONFIG, *DOCTOR, *DEMO, *BENCH):
+    cli.add_command(_command)
 
 
 def main() -> None:
