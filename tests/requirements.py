@@ -31,6 +31,8 @@ def _row(id: str, source: str, text: str, *proofs: str) -> Requirement:
 _STATEMENTS = "unit/actors/test_statements.py::"
 _DEMO = "acceptance/test_cli_demo.py::"
 _CLI = "acceptance/test_cli.py::"
+_CRASH = "acceptance/test_crash.py::"
+_DEADLINES = "acceptance/test_deadlines.py::"
 _SERVER = "acceptance/test_http_server.py::"
 _OVER_HTTP = "acceptance/test_sessions_over_http.py::"
 _CORPUS = "acceptance/test_guard_corpus.py::"
@@ -191,11 +193,16 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{SESSION}, What it must show",
         "A kill -9 during inserts loses no acknowledged row and needs no manual repair.",
         f"{_OVER_HTTP}test_kill_9_during_inserts_loses_no_acknowledged_row",
+        f"{_CRASH}test_no_acknowledged_row_is_lost",
+        f"{_CRASH}test_a_kill_between_making_and_deleting_leaves_the_directory_and_the_files_in_step",
+        f"{_CRASH}test_the_folder_of_a_running_service_is_refused_and_that_of_a_killed_one_is_not",
     ),
     _row(
         "se-05",
         f"{SESSION}, What it must show",
         "TTL and alarms survive kill -9.",
+        f"{_CRASH}test_alarms_and_ttls_survive",
+        f"{_CRASH}test_jobs_are_continued_or_marked_failed",
         f"{_ALARMS}test_an_overdue_alarm_fires_right_after_start",
         f"{_ALARMS}test_the_counter_of_failures_survives_a_restart",
     ),
@@ -234,6 +241,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "se-10",
         f"{SESSION}, What it must show",
         "A runaway query is stopped at its deadline; where it cannot be, its caller is answered all the same.",
+        f"{_DEADLINES}test_a_runaway_statement_is_stopped_and_the_session_answers_the_next_call",
+        f"{_DEADLINES}test_a_call_that_nothing_can_interrupt_is_answered_at_its_deadline",
+        f"{_DEADLINES}test_other_sessions_are_answered_while_one_runs_away",
+        f"{_DEADLINES}test_calls_behind_a_runaway_statement_keep_their_own_deadlines",
+        f"{_DEADLINES}test_many_runaway_sessions_end_together",
         f"{_MAILBOX}test_a_unit_that_cannot_be_interrupted_is_answered_at_its_deadline_and_not_committed",
         f"{_MAILBOX}test_a_caller_that_goes_away_interrupts_its_statement",
     ),
@@ -241,6 +253,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "se-11",
         f"{SESSION}, What it must show",
         "Bad input of every kind: a problem with the right status and a hint; never a 500, never a trace.",
+        "conformance/test_schemathesis.py::test_every_answer_is_one_that_the_document_promises",
         f"{_GATEWAY}test_bad_input.py::test_a_bad_body_is_refused_with_a_hint",
         f"{_GATEWAY}test_bad_input.py::test_a_bad_path_is_refused_with_a_hint",
         f"{_GATEWAY}test_bad_input.py::test_a_hundred_megabytes_are_refused_without_being_kept",
