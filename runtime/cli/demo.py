@@ -37,11 +37,11 @@ _SCHEMA = {
     "year": "INTEGER NOT NULL",
 }
 _NEXT = (
-    ("make serve", "the service, on http://127.0.0.1:8484; then, in another terminal:"),
-    ("curl http://127.0.0.1:8484/docs", "what it answers"),
+    ("make serve", "the service, on http://127.0.0.1:8484 (its pages: /docs); then, in another terminal:"),
     ("{duralite} run - --session chat-42", "type a program, end it with Ctrl-D; `db` and `sql` are in scope"),
     ("{duralite} sql chat-42 'SELECT * FROM pragma_table_list'", "look at what the program left"),
     ("{duralite} tools --only run --format anthropic", "the tool to give to a model"),
+    ("docs/tutorial/first-session.md", "the same at leisure"),
 )
 
 

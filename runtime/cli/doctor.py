@@ -76,7 +76,7 @@ def _sandbox(settings: Settings) -> Finding:
     except ImportError as error:
         hint = f"{error}. Install the extra: pip install 'duralite[{settings.engine}]'."
         return Finding("error", f"Sandbox: {settings.engine}", hint)
-    layers = [name for name, bites in witness["layers"].items() if bites is True or isinstance(bites, list)]
+    layers = [name for name, bites in witness["layers"].items() if bites and not isinstance(bites, str)]
     detail = f"{len(witness['refused'])} forbidden acts were refused; layers: {', '.join(layers)}."
     if witness["warnings"]:
         detail = f"{detail} {' '.join(witness['warnings'])}"
