@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 __all__ = ("Channel",)
 
-_CHUNK = 262144
+# What is taken at one turn of the loop: many tiny frames must not hold up everybody else.
+_CHUNK = 65536
 
 
 class Channel:

@@ -34,6 +34,9 @@ _REPORT_BYTES = 64 * 1024
 # How long after its channel closed a process may take to end by itself, before it is taken as hanging on.
 _CLOSING_S = 0.1
 _CANCEL_S = 1.0
+# How many times its bound may be sent in vain, and what the smallest piece counts for.
+_FLOOD_FACTOR = 512
+_SMALLEST_OUTPUT = 64
 _REAP_S = 1.0
 _BACKLOG_BYTES = 4 * 1024 * 1024
 
@@ -64,6 +67,7 @@ class Run:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._held = 0
         self._calls = 0
+        self._forgotten = 0
         self._logs: list[tuple[str, io.StringIO]] = []
         self._output_left = job.limits.output_bytes
         self._truncated = False
@@ -214,6 +218,9 @@ class Run:
         )
 
     def _on_forget(self, body: bytes) -> None:
+        self._forgotten += 1
+        if self._forgotten > self._calls:  # each call can be forgotten once
+            raise ValueError("not a call")
         task = self._tasks.get(int(body[:20]))
         if task is not None:
             task.cancel()
@@ -263,15 +270,20 @@ class Run:
         return (b'[%d,"ok",' % index, data, b"]")
 
     def _on_output(self, stream: str, body: bytes) -> None:
-        if self._output_left <= 0 or len(body) > self._output_left:
+        size = len(body)
+        if self._output_left <= 0 or size > self._output_left:
             body = body[: max(self._output_left, 0)]
             if not self._truncated:
                 self._truncated = True
                 self._log(stream, body)
                 self._log(stream, f"\n[output cut at {self._limits.output_bytes:,} bytes]\n".encode())
-            self._output_left = 0
+                self._output_left = 0
+            # The guest ends a flood by itself; a forged one ends here.
+            self._output_left -= max(size, _SMALLEST_OUTPUT)
+            if self._output_left < -_FLOOD_FACTOR * self._limits.output_bytes:
+                self._limit("output_bytes")
             return
-        self._output_left -= len(body)
+        self._output_left -= size
         self._log(stream, body)
 
     def _log(self, stream: str, body: bytes) -> None:

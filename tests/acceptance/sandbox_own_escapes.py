@@ -567,6 +567,8 @@ data = os.read(3, 65536)
     ("frames_forged_error", "CONTAINED: cut and checked", _SENT + "frame(b'D', json.dumps({'status': 'error', 'error': {'type': 'x' * 50000, 'message': 5, 'line': 10 ** 40, 'hint': [], 'traceback': {}}}).encode())\nwhile True: pass"),
     ("frames_report_too_large", "LIMITED: the bound is the host's", _SENT + "frame(b'D', b'{\"status\":\"ok\",\"value\":\"' + b'x' * 3000000 + b'\"}')\nwhile True: pass"),
     ("frames_output_flood", "CONTAINED: cut by the host too", _SENT + "for _ in range(2000): frame(b'O', b'x' * 100000)\n1"),
+    ("frames_output_flood_of_bytes", "LIMITED: an endless flood is ended by the host", _SENT + "while True: os.write(3, b'\\x02\\0\\0\\0Ox' * 1000)"),
+    ("frames_forget_flood", "CONTAINED: a call is forgotten once", _SENT + "while True: os.write(3, b'\\x02\\0\\0\\0X1' * 1000)"),
     ("frames_output_broken_text", "CONTAINED: replaced", _SENT + "frame(b'O', b'\\xff\\xfe\\x00\\x1b[31m\\xed\\xa0\\x80')\n1"),
     ("frames_forget_garbage", "CONTAINED: a protocol error", _SENT + "frame(b'X', b'x' * 100000)\nwhile True: pass"),
     ("frames_forget_unknown", "CONTAINED: nothing happens", _SENT + "for i in range(1000): frame(b'X', str(i).encode())\n1"),
