@@ -242,7 +242,6 @@ class Host:
             ActorOverloaded: all `max_open` actors are busy until the deadline.
             DeadlineExceeded: opening takes longer than that.
         """
-        there = create
         while True:
             if not self._accepting:
                 raise Unavailable(
@@ -258,15 +257,12 @@ class Host:
                 continue
             if (gone := self._deleting.get(address)) is not None:
                 await _wait(gone, deadline)
-                there = create
                 continue
             opening = self._opening.get(address)
             if opening is None:
-                if not there:
-                    if not await _in_thread(self.path_of(address).exists):
-                        return None
-                    there = True
-                    continue  # much may have happened meanwhile
+                # Looked up here and not in a thread: calls keep their order, and nothing happens meanwhile.
+                if not create and not self.path_of(address).exists():
+                    return None
                 opening = self._begin_opening(address)
             try:
                 if not await opening.wait(_left(deadline)):
