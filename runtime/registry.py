@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Iterator
 
 from runtime.actor import Actor
-from runtime.errors import TypeNotFound
+from runtime.errors import InputError, TypeNotFound
 
 __all__ = ("DEFAULT_TYPES", "Registry")
 
@@ -57,7 +57,15 @@ class Registry:
     @staticmethod
     def _load(path: str) -> type[Actor]:
         module, _, name = path.partition(":")
-        loaded = getattr(importlib.import_module(module), name)
+        try:
+            loaded = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(
+                f"The actor type {path!r:.200} cannot be loaded: {error}.",
+                hint="Name it in the setting types as module:Class, and see that Python finds the module.",
+            ) from error
         if not (isinstance(loaded, type) and issubclass(loaded, Actor)):
-            raise TypeError(f"{path} is not an actor type.")
+            raise InputError(
+                f"{path!r:.200} is not an actor type.", hint="A type is a subclass of runtime.actor.Actor."
+            )
         return loaded

@@ -319,6 +319,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{_CLI}test_a_marker_of_a_service_that_was_killed_is_not_believed",
         f"{_CLI}test_settings_are_shown_with_where_they_come_from",
         f"{_CLI}test_a_wrong_settings_file_is_told_and_not_traced",
+        f"{_CLI}test_an_actor_type_that_is_none_is_told_and_not_traced",
         f"{_CLI}test_doctor_sees_the_sandbox_refuse_and_the_folder_writable",
         f"{_CLI}test_doctor_fails_where_the_data_folder_cannot_be",
         f"{_CLI}test_tools_are_written_for_each_api",

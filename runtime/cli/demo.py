@@ -39,7 +39,7 @@ _SCHEMA = {
 _NEXT = (
     ("make serve", "the service, on http://127.0.0.1:8484 (its pages: /docs); then, in another terminal:"),
     ("{duralite} run - --session chat-42", "type a program, end it with Ctrl-D; `db` and `sql` are in scope"),
-    ("{duralite} sql chat-42 'SELECT * FROM pragma_table_list'", "look at what the program left"),
+    ("{duralite} sessions show chat-42", "look at what the program left"),
     ("{duralite} tools --only run --format anthropic", "the tool to give to a model"),
     ("docs/tutorial/first-session.md", "the same at leisure"),
 )

@@ -258,6 +258,14 @@ def test_a_wrong_settings_file_is_told_and_not_traced(alone: Duralite, text: str
     assert "settings" in done.stderr
 
 
+@pytest.mark.parametrize("types", ["nope:X", "nope", "runtime.settings:Settings", "runtime.settings:Nope"])
+def test_an_actor_type_that_is_none_is_told_and_not_traced(alone: Duralite, types: str) -> None:
+    done = alone("serve", "--port", "0", "--types", types)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert types in done.stderr
+
+
 def test_doctor_sees_the_sandbox_refuse_and_the_folder_writable(alone: Duralite) -> None:
     found = {f["title"]: f for f in alone.json("doctor")}
     assert found["Sandbox: process"]["level"] in ("ok", "warning")
