@@ -22,7 +22,16 @@ from runtime.ids import ActorAddress
 from runtime.storage.transaction import Transaction
 from runtime.values import dumps
 
-__all__ = ("SCOPES", "Accounts", "Grant", "KeyRecord")
+__all__ = (
+    "ACCOUNT_PATTERN",
+    "DEFAULT_SCOPES",
+    "LABEL_PATTERN",
+    "LONGEST_LIFE_S",
+    "SCOPES",
+    "Accounts",
+    "Grant",
+    "KeyRecord",
+)
 
 SCOPES = ("read", "write", "run", "admin")
 """What a key may do: read, write, run code, and manage keys. `admin` holds the other three."""
@@ -30,7 +39,9 @@ SCOPES = ("read", "write", "run", "admin")
 DEFAULT_SCOPES = ("read", "write", "run")
 
 _KEY = re.compile(rb"dl_([0-9a-f]{12})_[0-9a-f]{64}")
-_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+ACCOUNT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+LABEL_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+LONGEST_LIFE_S = 100 * 366 * 86_400
 _REMEMBERED = 4_096
 _NOTE_AFTER_S = 60.0
 
@@ -133,16 +144,16 @@ class Accounts:
             InputError: an account name, scope, label or life that cannot be.
         """
         wanted = tuple(s for s in SCOPES if s in set(_checked_scopes(scopes)))
-        if not _ACCOUNT.fullmatch(account):
+        if not re.fullmatch(ACCOUNT_PATTERN, account):
             raise InputError(
                 f"The account name {account!r:.80} is not valid.",
                 hint="Use 1 to 64 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit.",
             )
-        if len(label) > 200 or not label.isprintable():
+        if len(label) > 200 or not re.fullmatch(LABEL_PATTERN, label):
             raise InputError(
-                "The label is too long or not printable.", hint="Use at most 200 printable characters."
+                "The label is too long, or holds control characters.", hint="Use at most 200 characters."
             )
-        if expires_s is not None and not 0 < expires_s <= 100 * 366 * 86_400:
+        if expires_s is not None and not 0 < expires_s <= LONGEST_LIFE_S:
             raise InputError(
                 "expires_s is out of range.", hint="Give the key's life in seconds, up to 100 years."
             )

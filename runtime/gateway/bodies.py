@@ -23,6 +23,7 @@ __all__ = ("Bodies", "query_arguments", "text_arguments")
 _THREAD_FROM = 256 * 1024
 _BODIES_AT_ONCE = 8
 _MAX_ARGUMENTS = 200
+_EXACT = 2.0**53
 _CONTAINERS = (dict, list)
 
 
@@ -120,7 +121,13 @@ class Bodies:
         return self._bound(spec, body)
 
     def _bound(self, spec: MethodSpec, body: bytes) -> dict[str, Any]:
-        return spec.bind(self.parse(body))
+        data = self.parse(body)
+        try:
+            return spec.bind(data)
+        except InputError:
+            if not _whole_floats(spec, data):
+                raise
+            return spec.bind(data)
 
     def parse(self, body: bytes) -> Any:
         """Return the value of a JSON text that is not too deep.
@@ -159,6 +166,24 @@ class Bodies:
             hint="Flatten it, or send nested data as JSON text.",
             limit="max_json_depth",
         )
+
+
+def _whole_floats(spec: MethodSpec, data: Any) -> bool:
+    """Turn `10.0` into `10` for whole-number arguments, and tell whether there were any: to JSON they are the same."""
+    if type(data) is not dict:
+        return False
+    found = False
+    for parameter in spec.parameters:
+        value = data.get(parameter.name)
+        if (
+            type(value) is float
+            and value.is_integer()
+            and abs(value) < _EXACT
+            and "integer" in _types_of(parameter.schema)
+        ):
+            data[parameter.name] = int(value)
+            found = True
+    return found
 
 
 def check_media_type(kind: bytes | None) -> None:

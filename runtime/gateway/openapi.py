@@ -19,12 +19,16 @@ from runtime.storage.rows import Rows
 __all__ = ("error_classes", "openapi_document")
 
 Json = dict[str, Any]
+_DESCRIPTION = """A small SQLite database of its own for every session, project and user.
+
+Every request may carry `X-Request-Id` (it is echoed), `X-Request-Timeout` (seconds; the call is given up then, with
+504; it can only shorten the service's own limit) and a W3C `traceparent` (it goes into the log)."""
 _NAME = {
     "name": "name",
     "in": "path",
     "required": True,
     "description": "The actor's name: any text of 1 to 1,024 bytes, percent-encoded.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_BYTES},
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_BYTES, "pattern": "^[^\\u0000]+$"},
 }
 
 
@@ -40,6 +44,7 @@ def error_classes() -> list[type[errors.DuraliteError]]:
 
 def openapi_document(host: Host) -> Json:
     """Return the OpenAPI 3.1 document of a service."""
+    most = host.settings.limits.max_page_size
     paths: Json = {}
     schemas: Json = {"Problem": _problem_schema(), "Page": _page_schema(), "Facts": _facts_schema()}
     for actor_type in host.registry:
@@ -47,10 +52,10 @@ def openapi_document(host: Host) -> Json:
         for spec in actor_type.methods.values():
             if spec.public:
                 paths[f"/v1/{name}/{{name}}/{spec.name}"] = _method_path(name, spec, schemas)
-        paths.update(_type_paths(name))
+        paths.update(_type_paths(name, most))
         if "run" in actor_type.methods and "/v1/run" not in paths:
             paths["/v1/run"] = _run_path(actor_type.methods["run"], schemas)
-    paths.update(_key_paths(schemas))
+    paths.update(_key_paths(schemas, most))
     paths.update(_site_paths())
     from runtime.gateway.site import version_facts
 
@@ -59,7 +64,7 @@ def openapi_document(host: Host) -> Json:
         "info": {
             "title": "duralite",
             "version": version_facts()["version"],
-            "description": "A small SQLite database of its own for every session, project and user.",
+            "description": _DESCRIPTION,
         },
         "paths": paths,
         "security": [{"key": []}, {"keyHeader": []}, {}],
@@ -107,6 +112,7 @@ def _post(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
                         "type": "object",
                         "properties": {upload: {"type": "string", "format": "binary"}},
                         "required": [upload],
+                        "additionalProperties": False,
                     }
                 },
             },
@@ -121,7 +127,6 @@ def _post(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
             parameters.append(_FORMAT)
     if not spec.idempotent:
         parameters.append(_IDEMPOTENCY)
-    parameters.append(_TIMEOUT)
     operation["parameters"] = parameters
     operation["responses"] = _responses(spec, schemas)
     return operation
@@ -132,7 +137,7 @@ def _get(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
     parameters = _query_parameters(spec, schemas)
     if spec.returns is Rows:
         parameters.append(_FORMAT)
-    operation["parameters"] = [*parameters, _IF_NONE_MATCH, _TIMEOUT]
+    operation["parameters"] = [*parameters, _IF_NONE_MATCH]
     operation["responses"] = _responses(spec, schemas, tagged=True)
     return operation
 
@@ -200,7 +205,12 @@ def _repointed(value: Any) -> Any:
 # Paths that are not methods
 
 
-def _type_paths(name: str) -> Json:
+def _paging(most: int) -> list[Json]:
+    size = {"type": "integer", "minimum": 1, "maximum": most}
+    return [_query("limit", "Items of the page.", size), _CURSOR]
+
+
+def _type_paths(name: str, most: int) -> Json:
     one = {"parameters": [_NAME]}
     facts = {"$ref": "#/components/schemas/Facts"}
     page = {
@@ -215,7 +225,7 @@ def _type_paths(name: str) -> Json:
                 "operationId": f"{name}_list",
                 "tags": [name],
                 "summary": f"List the {name} actors of the account, in the order of their names.",
-                "parameters": [*_PAGING, _query("q", "Only names that hold this text.", {"type": "string"})],
+                "parameters": [*_paging(most), _query("q", "Only names that hold this text.", _SEARCH)],
                 "responses": {"200": _json_response("One page.", page), **_PROBLEMS},
             }
         },
@@ -270,7 +280,7 @@ def _run_path(spec: MethodSpec, schemas: Json) -> Json:
     return {"post": {**operation, "operationId": "run"}}
 
 
-def _key_paths(schemas: Json) -> Json:
+def _key_paths(schemas: Json, most: int) -> Json:
     schemas["CreateKey"] = CreateKey.model_json_schema()
     schemas["Key"] = _key_schema()
     key = {"$ref": "#/components/schemas/Key"}
@@ -298,7 +308,10 @@ def _key_paths(schemas: Json) -> Json:
                 "operationId": "keys_list",
                 "tags": ["keys"],
                 "summary": "List keys, never their secrets.",
-                "parameters": [*_PAGING, _query("account", "Only of this account.", {"type": "string"})],
+                "parameters": [
+                    *_paging(most),
+                    _query("account", "Only of this account.", {"type": "string"}),
+                ],
                 "responses": {"200": _json_response("One page.", page), **_PROBLEMS},
             },
             "post": {
@@ -438,23 +451,16 @@ _PROBLEMS: Json = {
 _FORMAT = _query(
     "format", "Instead of Accept.", {"type": "string", "enum": ["json", "csv", "ndjson"], "default": "json"}
 )
-_PAGING = [
-    _query("limit", "Items of the page.", {"type": "integer", "minimum": 1}),
-    _query("cursor", "`next` of the page before.", {"type": "string"}),
-]
+_SEARCH = {"type": "string", "maxLength": 256, "pattern": "^[^\\u0000]*$"}
+_CURSOR = _query(
+    "cursor", "`next` of the page before.", {"type": "string", "pattern": "^([0-9a-f][0-9a-f])*$"}
+)
 _IDEMPOTENCY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "Makes the call happen once, however often it is sent.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
-_TIMEOUT: Json = {
-    "name": "X-Request-Timeout",
-    "in": "header",
-    "required": False,
-    "description": "Seconds after which the call is given up; it can only shorten.",
-    "schema": {"type": "number", "exclusiveMinimum": 0},
 }
 _IF_NONE_MATCH: Json = {
     "name": "If-None-Match",

@@ -5,14 +5,19 @@ Every list has one shape, `{items, next, next_url}`, with an opaque cursor; `nex
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runtime.accounts import DEFAULT_SCOPES, Accounts, KeyRecord
+from runtime.accounts import (
+    ACCOUNT_PATTERN,
+    LABEL_PATTERN,
+    LONGEST_LIFE_S,
+    Accounts,
+    KeyRecord,
+)
 from runtime.clock import iso
 from runtime.context import LOCAL_ACCOUNT
 from runtime.directory import ActorRecord
@@ -35,10 +40,18 @@ class CreateKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    account: str = Field(LOCAL_ACCOUNT, description="The account the key speaks for; made if it is new.")
-    scopes: list[str] = Field(list(DEFAULT_SCOPES), description="Of read, write, run, admin.")
-    label: str = Field("", max_length=200, description="What the key is for.")
-    expires_s: float | None = Field(None, gt=0, description="The key's life in seconds; null: no end.")
+    account: str = Field(
+        LOCAL_ACCOUNT,
+        pattern=ACCOUNT_PATTERN,
+        description="The account the key speaks for; made if it is new.",
+    )
+    scopes: list[Literal["read", "write", "run", "admin"]] = Field(
+        ["read", "write", "run"], min_length=1, description="What the key may do; admin holds the others."
+    )
+    label: str = Field("", max_length=200, pattern=LABEL_PATTERN, description="What the key is for.")
+    expires_s: float | None = Field(
+        None, gt=0, le=LONGEST_LIFE_S, description="The key's life in seconds; null: no end."
+    )
 
 
 class Pages:
@@ -189,7 +202,8 @@ class Pages:
         if cursor is None:
             return limit, ""
         try:
-            return limit, base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
+            # Any text will do: it says after which name the page starts, and gives no right to anything.
+            return limit, bytes.fromhex(cursor).decode("utf-8", "replace")
         except ValueError:
             raise BadRequest(
                 "The cursor is not one that a page gave.", hint="Use `next` of the page before, as it is."
@@ -201,7 +215,7 @@ class Pages:
         if last is None:
             await x.reply_json({"items": items, "next": None, "next_url": None})
             return
-        cursor = base64.urlsafe_b64encode(last.encode()).rstrip(b"=").decode()
+        cursor = last.encode().hex()
         path = quote(x.path, safe="/%")
         host = x.headers.get(b"host", b"localhost").decode("latin-1")
         url = f"{x.scope.get('scheme', 'http')}://{host}{path}?" + urlencode(

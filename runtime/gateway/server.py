@@ -118,7 +118,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     server: _Server | None = None
     try:
         await gateway.start()
-    except (DuraliteError, OSError) as error:
+    except (DuraliteError, OSError, RuntimeError) as error:
         _complain(f"The service cannot start: {error}")
         return 1
     url = _url(listener)

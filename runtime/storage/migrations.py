@@ -29,6 +29,7 @@ CREATE TABLE _duralite_jobs (
     started REAL, ended REAL) STRICT, WITHOUT ROWID;
 CREATE TABLE _duralite_idempotency (
     key TEXT PRIMARY KEY, request TEXT NOT NULL, answer BLOB, created REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX _duralite_idempotency_by_created ON _duralite_idempotency (created);
 CREATE TABLE session_state (
     key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE execution_logs (

@@ -127,7 +127,7 @@ async def test_a_bad_body_is_refused_with_a_hint(
         ("GET", "/v1/notes?limit=1e9", 422),
         ("GET", "/v1/notes?limit=x", 422),
         ("GET", "/v1/notes?cursor=%25%25", 400),
-        ("GET", "/v1/notes?cursor=/w", 400),
+        ("GET", "/v1/notes?cursor=abc", 400),
         ("GET", "/v1/notes?q=%00", 422),
         ("GET", "/v1/notes?nosuch=1", 422),
         ("GET", "/v1/notes/absent", 404),

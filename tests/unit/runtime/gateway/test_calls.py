@@ -63,6 +63,13 @@ async def test_a_text_argument_in_a_url_stays_text(client: httpx.AsyncClient) ->
     assert (await client.get(f"{A}/get_state", params={"key": "12"})).json() == {"value": [1], "found": True}
 
 
+async def test_a_whole_number_may_be_written_as_a_float(client: httpx.AsyncClient) -> None:
+    """JSON has one kind of number; 2.0 is the integer 2, and 2.5 is none."""
+    answer = await client.post(f"{A}/query", json={"sql": "SELECT 1 UNION SELECT 2", "limit": 1.0})
+    assert answer.json()["row_count"] == 1
+    assert (await client.post(f"{A}/query", json={"sql": "SELECT 1", "limit": 1.5})).status_code == 422
+
+
 async def test_head_is_get_without_a_body(client: httpx.AsyncClient) -> None:
     await _table(client)
     answer = await client.head(f"{A}/query", params={"sql": "SELECT * FROM t"})
