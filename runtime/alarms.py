@@ -154,7 +154,7 @@ class AlarmScheduler:
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._firing: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
-        self._asleep = False
+        self._asleep_until = float("-inf")
         self.fired = 0
         self.failed = 0
         self.dead = 0
@@ -181,7 +181,8 @@ class AlarmScheduler:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is due and nothing fires."""
-        return self._asleep and not self._firing
+        sleeps = self._asleep_until > self._host.clock.now() and not self._wake.is_set()
+        return sleeps and not self._firing
 
     async def index(
         self, actor: ActorId, address: ActorAddress, dues: Iterable[tuple[str, float | None]]
@@ -241,13 +242,13 @@ class AlarmScheduler:
             return
         nap = asyncio.ensure_future(self._host.clock.sleep_until(moment))
         wake = asyncio.ensure_future(self._wake.wait())
-        self._asleep = True
+        self._asleep_until = moment
         try:
             await asyncio.wait((nap, wake), return_when=asyncio.FIRST_COMPLETED)
         finally:
             nap.cancel()
             wake.cancel()
-            self._asleep = False
+            self._asleep_until = float("-inf")
 
     async def _load(self, until: float) -> None:
         rows = await self._host.directory.alarms_until(until, _PAGE)
