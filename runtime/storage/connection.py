@@ -489,7 +489,7 @@ class Connection:
     def _wake(self) -> None:
         self._waking = True
         try:
-            self._loop.call_soon_threadsafe(self._deliver)
+            self._watchdog.bell.ring(self._deliver)
         except RuntimeError:
             pass  # the loop ended before its work did; nobody is left to tell
 

@@ -34,6 +34,9 @@ def pragmas(profile: Durability) -> tuple[str, ...]:
     journal = "OFF" if profile is Durability.IMPORT else "WAL"
     return (
         f"PRAGMA busy_timeout={timeout}",
+        # The actor's connection is the only one: it takes its lock once, and keeps the index of the log in its own
+        # memory. That halves the time of a small read and of opening, and keeps other programs out while it is live.
+        "PRAGMA locking_mode=EXCLUSIVE",
         f"PRAGMA journal_mode={journal}",
         f"PRAGMA synchronous={synchronous}",
         "PRAGMA foreign_keys=ON",

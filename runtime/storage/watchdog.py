@@ -10,6 +10,8 @@ import asyncio
 import time
 from typing import Protocol
 
+from runtime.storage.bell import Bell
+
 __all__ = ("TICK_S", "Watchdog", "Watched")
 
 TICK_S = 0.02
@@ -24,9 +26,10 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """One for all connections of an event loop."""
+    """One for all connections of an event loop, with the bell that their threads ring."""
 
     def __init__(self) -> None:
+        self.bell = Bell()
         self._watched: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -51,7 +54,8 @@ class Watchdog:
             self._timer = self._loop.call_later(TICK_S, self._tick)
 
     def close(self) -> None:
-        """Stop the timer. Idempotent."""
+        """Stop the timer and the bell. Idempotent."""
+        self.bell.close()
         self._watched.clear()
         if self._timer is not None:
             self._timer.cancel()

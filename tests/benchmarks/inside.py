@@ -23,7 +23,7 @@ from runtime.host import Host
 from runtime.method import method
 from runtime.registry import Registry
 from runtime.settings import Settings
-from runtime.storage.connection import open_raw
+from runtime.storage.opening import open_raw
 from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
 
@@ -48,17 +48,18 @@ _STATEMENTS = (
 
 
 def guard(bench: Bench) -> Iterator[Figure]:
-    """What the guard adds to a statement: the same ones through it, and on a bare connection of the same file."""
+    """What the guard adds to a statement: the same ones through it, and on a bare connection."""
     # Verdicts are remembered for the whole process: a number that comes twice would make an old text.
     serial = count()
     known = [text.format("") for text in _STATEMENTS] * (100 if bench.quick else 500)
     with bench.on_server_core(), tempfile.TemporaryDirectory(dir=bench.folder) as folder:
-        path = Path(folder) / "guard.sqlite"
+        paths = [Path(folder) / f"{side}.sqlite" for side in ("bare", "guarded")]
         with (
-            closing(open_raw(path, Durability.NORMAL)) as bare,
-            closing(open_raw(path, Durability.NORMAL)) as raw,
+            closing(open_raw(paths[0], Durability.NORMAL)) as bare,
+            closing(open_raw(paths[1], Durability.NORMAL)) as raw,
         ):
-            bare.execute(f"CREATE TABLE items ({COLUMNS})")
+            for connection in (bare, raw):
+                connection.execute(f"CREATE TABLE items ({COLUMNS})")
             guarded = Guard(SESSION)
             guarded.install(raw)
             added: dict[str, list[tuple[float, float]]] = {
