@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runtime.host import Host
 from runtime.testing import harness, settle
-from tests.scratch import Probe, Scratch
+from tests.scratch import Durable, Probe, Scratch
 
 SCHEMA = (
     "CREATE TABLE parent (id INTEGER PRIMARY KEY)",
@@ -120,3 +120,16 @@ async def test_a_group_shares_its_commit_and_the_guilty_one_fails_alone(tmp_path
         assert host.live()[0].connection.version == before + 2  # the holder's, and one for all four
         await holding
         assert await probe.notes() == ["taken", "stop", "a", "b", "c"]
+
+
+async def test_durable_inserts_that_wait_together_share_their_fsync(tmp_path: Path) -> None:
+    """In WAL mode with synchronous=FULL every commit is one fsync, so commits are what is counted."""
+    async with harness(tmp_path, Durable) as host:
+        stub = host.namespace("durable").get("one")
+        await stub.create_table("t", "k INTEGER PRIMARY KEY")
+        connection = host.live()[0].connection
+        assert await connection.run(lambda tx: tx.one("PRAGMA synchronous"), read_only=True) == (2,)
+        before = connection.version
+        await asyncio.gather(*(stub.exec("INSERT INTO t VALUES (?)", [i]) for i in range(500)))
+        assert connection.version - before < 100
+        assert (await stub.query("SELECT count(*) AS n FROM t")).rows == [{"n": 500}]
