@@ -9,7 +9,6 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -23,9 +22,9 @@ from runtime.cli import cli
 from runtime.gateway.metrics import METRICS
 from runtime.gateway.openapi import error_classes, openapi_document
 from runtime.guard import SESSION, rules
+from runtime.host import Host
 from runtime.limits import Limits
 from runtime.method import MethodSpec
-from runtime.registry import Registry
 from runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -257,7 +256,7 @@ def method_section(type_name: str, spec: MethodSpec) -> str:
 
 
 def http_page() -> str:
-    document = openapi_document(SimpleNamespace(registry=Registry()))
+    document = openapi_document(Host(Settings()))
     rows = [
         (f"`{verb.upper()} {path}`", operation.get("summary", ""))
         for path, item in document["paths"].items()

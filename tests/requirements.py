@@ -31,6 +31,9 @@ def _row(id: str, source: str, text: str, *proofs: str) -> Requirement:
 _STATEMENTS = "unit/actors/test_statements.py::"
 _DEMO = "acceptance/test_cli_demo.py::"
 _CLI = "acceptance/test_cli.py::"
+_SESSIONS = "acceptance/test_sessions_scale.py::"
+_HTTP_SESSIONS = "acceptance/test_http_sessions.py::"
+_MANY_ALARMS = "acceptance/test_alarms_scale.py::"
 _CRASH = "acceptance/test_crash.py::"
 _DEADLINES = "acceptance/test_deadlines.py::"
 _SERVER = "acceptance/test_http_server.py::"
@@ -181,11 +184,16 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{SESSION}, What it must show",
         "1,000 sessions over HTTP with interleaved writers: nothing lost, nothing mixed.",
         f"{_OVER_HTTP}test_a_thousand_sessions_with_interleaved_writers_lose_and_mix_nothing",
+        f"{_HTTP_SESSIONS}test_a_thousand_sessions_with_interleaved_writers_lose_and_mix_nothing",
+        f"{_HTTP_SESSIONS}test_a_large_batch_and_its_rows_go_over_one_connection",
+        f"{_HTTP_SESSIONS}test_the_application_serves_a_host_that_runs_already",
+        f"{_SESSIONS}test_interleaved_writers_lose_and_mix_nothing",
     ),
     _row(
         "se-03",
         f"{SESSION}, What it must show",
         "10,000 sessions on disk with at most max_open files open.",
+        f"{_SESSIONS}test_at_most_max_open_files_are_open_whatever_happens",
         f"{_HOST}test_never_more_are_open_than_there_are_places",
     ),
     _row(
@@ -210,6 +218,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "se-06",
         f"{SESSION}, What it must show",
         "10,000 alarms due in the same second all fire once or more, in order of time.",
+        f"{_MANY_ALARMS}test_ten_thousand_alarms_of_one_actor_due_in_one_second_all_fire_in_order",
+        f"{_MANY_ALARMS}test_alarms_of_many_actors_due_in_one_second_all_fire_in_order",
+        f"{_MANY_ALARMS}test_ten_thousand_pending_alarms_make_none_late",
+        f"{_MANY_ALARMS}test_alarms_fire_in_real_time",
+        "properties/test_alarms.py::test_every_alarm_that_stands_fires_once_when_it_is_due",
         f"{_ALARMS}test_alarms_of_one_actor_fire_in_order_of_time",
     ),
     _row(
@@ -289,6 +302,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{SESSION}, Storage",
         "Calls that share a commit answer and write as if each had its own.",
         "properties/test_groups.py::test_sharing_a_commit_changes_no_answer_and_no_row",
+        "properties/test_groups.py::test_durable_inserts_that_wait_together_share_their_fsync",
         "properties/test_groups.py::test_a_deferred_foreign_key_is_not_mended_by_a_neighbour",
         "properties/test_groups.py::test_a_group_shares_its_commit_and_the_guilty_one_fails_alone",
     ),

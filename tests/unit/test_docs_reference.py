@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -17,8 +16,8 @@ from runtime.cli import cli
 from runtime.gateway.metrics import METRICS
 from runtime.gateway.openapi import error_classes, openapi_document
 from runtime.guard import rules
+from runtime.host import Host
 from runtime.limits import Limits
-from runtime.registry import Registry
 from runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +71,7 @@ def test_every_command_is_documented_with_its_options(words: str, command: Any) 
 
 
 def document() -> dict[str, Any]:
-    return openapi_document(cast(Any, SimpleNamespace(registry=Registry())))
+    return openapi_document(Host(Settings()))
 
 
 @pytest.mark.parametrize("path", list(document()["paths"]))
