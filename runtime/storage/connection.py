@@ -96,6 +96,10 @@ class _Thread(aiosqlite.Connection):
         """Run a function in the thread and return its result."""
         return await self._execute(function)  # type: ignore[no-untyped-call, no-any-return]
 
+    async def ended(self) -> None:
+        """Return when the thread has come to its end, after a failure to open."""
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
     @property
     def raw(self) -> sqlite3.Connection:
         """The sqlite3 connection; only the thread may use it, except for `interrupt()`."""
@@ -153,7 +157,11 @@ class Connection:
             DuraliteError: the file is damaged, too new, or `prepare` failed.
         """
         thread = _Thread(lambda: self._connect(prepare))
-        await thread
+        try:
+            await thread
+        except BaseException:
+            await thread.ended()
+            raise
         self._thread = thread
 
     def _connect(self, prepare: Callable[[Transaction], Any] | None) -> sqlite3.Connection:

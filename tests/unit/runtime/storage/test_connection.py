@@ -65,7 +65,7 @@ async def test_whatever_a_unit_raises_is_rolled_back_and_the_next_one_runs(
         raise error("on purpose")
 
     for quick in (False, True):
-        with pytest.raises(Exception, match="."):
+        with pytest.raises(Exception, match=r"."):
             await connection.run(wrong, quick=quick)
     assert await count(connection) == 0
 
