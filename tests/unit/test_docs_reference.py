@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,16 @@ def test_every_metric_is_documented(name: str) -> None:
 @pytest.mark.parametrize("scope", SCOPES)
 def test_every_scope_is_documented(scope: str) -> None:
     assert f"| `{scope}` |" in (ROOT / "docs/how-to/keys-and-accounts.md").read_text(encoding="utf-8")
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[<>=]", line)[0] for line in project["dependencies"]}
+    text = (ROOT / "docs" / "explanation" / "dependencies.md").read_text(encoding="utf-8")
+    told = {
+        name for row in re.findall(r"^\| ([a-z0-9, -]+) \|", text, re.MULTILINE) for name in row.split(", ")
+    }
+    assert names == told - {"package", "---"}
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: str(path.relative_to(ROOT)))
