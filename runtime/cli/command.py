@@ -26,6 +26,7 @@ from runtime.settings import config_file
 __all__ = ("Body", "connected", "data_option", "local")
 
 Body = Callable[..., Any]
+_SHARED = ("url", "key", "as_json", "quiet")
 
 
 def local(name: str, *, example: str, passes_on: bool = False) -> Callable[[Body], click.Command]:
@@ -73,7 +74,9 @@ async def _typed(answer: Awaitable[int | None]) -> int | None:
 
 def _command(name: str, example: str, run: Body, **settings: Any) -> click.Command:
     # The mark keeps click from filling the lines of the example into one paragraph.
-    return click.command(name, epilog=f"\b\nExample:\n  {example}", context_settings=settings)(run)
+    made = click.command(name, epilog=f"\b\nExample:\n  {example}", context_settings=settings)(run)
+    made.params.sort(key=lambda parameter: parameter.name in _SHARED)  # its own options are shown first
+    return made
 
 
 def _output_options(run: Body) -> Body:
