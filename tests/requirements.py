@@ -321,6 +321,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{_CLI}test_exit_codes_tell_a_refusal_a_missing_name_a_limit_and_wrong_usage_apart",
         f"{_CLI}test_a_program_prints_its_output_and_then_its_value",
         f"{_CLI}test_a_program_that_fails_tells_its_line_and_what_to_do",
+        f"{_CLI}test_words_and_programs_that_are_not_text_are_refused_and_not_traced",
         f"{_CLI}test_a_program_that_the_guard_refuses_ends_with_its_exit_code",
         f"{_CLI}test_control_and_bidi_characters_in_data_are_shown_escaped",
         f"{_CLI}test_sessions_are_listed_shown_kept_copied_and_deleted_under_any_name",

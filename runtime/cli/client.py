@@ -20,6 +20,7 @@ import orjson
 
 from runtime.cli.failure import ServiceError
 from runtime.cli.inprocess import InProcess
+from runtime.errors import InputError
 from runtime.gateway.app import create_app
 from runtime.host import Host
 from runtime.logs import set_up_logs
@@ -59,8 +60,9 @@ class Client:
 
         Raises:
             ServiceError: the service answered with a problem, or did not answer.
+            InputError: the body holds text that is not Unicode.
         """
-        content = None if body is None else dumps(body)
+        content = None if body is None else _encoded(body)
         headers = {} if body is None else {"content-type": "application/json"}
         try:
             answer = await self.http.request(
@@ -221,6 +223,14 @@ def _unreachable(error: httpx.HTTPError, url: httpx.URL) -> ServiceError:
             "hint": "See that it runs (`duralite serve`) and that --url or DURALITE_URL is right.",
         }
     )
+
+
+def _encoded(body: Any) -> bytes:
+    try:
+        return dumps(body)
+    except TypeError as error:
+        # Words of a command line that are not UTF-8 arrive as lone surrogates.
+        raise InputError(f"The request cannot be sent: {error}.", hint="Write it in UTF-8.") from None
 
 
 def _query(query: Mapping[str, Any] | None) -> dict[str, str] | None:

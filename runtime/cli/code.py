@@ -40,7 +40,7 @@ async def run(
     FILE is a program, `-` reads it from stdin. What it prints goes to stdout, then the value of its last
     expression or assignment.
     """
-    body: dict[str, Any] = {"code": file.read(), "inputs": {**inputs, **input}}
+    body: dict[str, Any] = {"code": _text(file), "inputs": {**inputs, **input}}
     if wall is not None:
         body["limits"] = {"wall_s": wall}
     result = await client.call("POST", session_path(session, "run"), body)
@@ -49,6 +49,13 @@ async def run(
     else:
         _show_run(out, result)
     return _run_code(result)
+
+
+def _text(file: Any) -> str:
+    try:
+        return str(file.read())
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"The program is not UTF-8 text: {error}.") from None
 
 
 def _show_run(out: Output, result: dict[str, Any]) -> None:

@@ -137,6 +137,18 @@ def test_a_program_that_fails_tells_its_line_and_what_to_do(served: Duralite, tm
     assert "NameError" in done.stderr
 
 
+def test_words_and_programs_that_are_not_text_are_refused_and_not_traced(
+    served: Duralite, tmp_path: Path
+) -> None:
+    file = tmp_path / "program.py"
+    file.write_bytes(b"'\xff'")
+    program = served("run", str(file))
+    statement = served("sql", "words", "SELECT '\udcff'")
+    name = served("sql", "words-\udcff", "SELECT 1")
+    assert (program.returncode, statement.returncode, name.returncode) == (2, 1, 1)
+    assert not any("Traceback" in done.stderr for done in (program, statement, name))
+
+
 def test_a_program_that_the_guard_refuses_ends_with_its_exit_code(served: Duralite) -> None:
     assert served("run", "-", input="db.exec('VACUUM')").returncode == 3
 
