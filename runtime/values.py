@@ -13,8 +13,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from itertools import chain
-from operator import ne
+from operator import itemgetter, ne
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +30,7 @@ __all__ = (
     "bind_records",
     "bind_value",
     "dumps",
+    "dumps_rows",
     "from_json",
     "loads",
 )
@@ -44,7 +44,6 @@ FLOAT_TAG = "$float"
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _PLAIN = frozenset({str, type(None), bytes})
 _EXACT = _PLAIN | {int, float}
-_CAN_FAIL = frozenset({int, float})
 
 
 def bind_value(value: Any, where: str) -> SqlValue:
@@ -138,6 +137,29 @@ def bind_params(params: Any) -> Sequence[SqlValue] | dict[str, SqlValue]:
     )
 
 
+def _picked(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    if len(columns) > 1:
+        try:
+            return list(map(itemgetter(*columns), records))  # in C; most batches miss no key
+        except KeyError:
+            pass
+    return [tuple(map(record.get, columns)) for record in records]
+
+
+def _fits(column: tuple[Any, ...]) -> bool:
+    """Tell whether SQLite takes all values of a column as they are."""
+    kinds = set(map(type, column))
+    if not kinds <= _EXACT:
+        return False
+    # NaN is the one value that differs from itself; integers are too large only beyond these bounds.
+    if float in kinds and any(map(ne, column, column)):
+        return False
+    if int not in kinds:
+        return True
+    numbers = column if len(kinds) == 1 else [cell for cell in column if type(cell) is int]
+    return min(numbers) >= _INT64_MIN and max(numbers) <= _INT64_MAX
+
+
 def bind_records(
     records: Sequence[Mapping[str, Any]], columns: Sequence[str], first: int
 ) -> list[tuple[SqlValue, ...]]:
@@ -148,17 +170,9 @@ def bind_records(
     Raises:
         InputError: a value that cannot be bound, with its record and column.
     """
-    rows = [tuple(map(record.get, columns)) for record in records]
-    kinds = set(map(type, chain.from_iterable(rows)))
-    if kinds <= _EXACT:
-        cells = list(chain.from_iterable(rows)) if kinds & _CAN_FAIL else []
-        # NaN is the one value that differs from itself; integers are too large only beyond these bounds.
-        sound = not any(map(ne, cells, cells))
-        if sound and int in kinds:
-            numbers = [cell for cell in cells if type(cell) is int]
-            sound = min(numbers) >= _INT64_MIN and max(numbers) <= _INT64_MAX
-        if sound:
-            return rows
+    rows = _picked(records, columns)
+    if all(map(_fits, zip(*rows, strict=True))):
+        return rows
     return [
         tuple(bind_value(v, f"Record {number}, column {c!r}") for c, v in zip(columns, row, strict=True))
         for number, row in enumerate(rows, first)
@@ -182,6 +196,15 @@ def dumps(value: Any) -> bytes:
         TypeError: a type without a JSON form, an integer beyond 64 bits, or text that is not Unicode.
     """
     return orjson.dumps(value, default=_default, option=orjson.OPT_NON_STR_KEYS)
+
+
+def dumps_rows(rows: Any) -> bytes:
+    """Return rows as JSON, several times as fast as `dumps` does: all keys must be text.
+
+    Raises:
+        TypeError: as `dumps`.
+    """
+    return orjson.dumps(rows, default=_default)
 
 
 def loads(data: bytes | bytearray | memoryview | str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import orjson
 
-from runtime.values import FLOAT_TAG, dumps
+from runtime.values import FLOAT_TAG, dumps_rows
 
 __all__ = ("RowFormat", "Rows", "fetch", "slice_rows")
 
@@ -114,10 +114,10 @@ def _fit(rows: list[Any], room: int) -> tuple[list[Any], bytes]:
 
 
 def _encode(value: Any) -> bytes:
-    text = dumps(value)
+    text = dumps_rows(value)
     # orjson writes an infinity as null. Only text with a null in it can hide one.
     if b"null" in text and (tagged := _tag_infinities(value)) is not None:
-        return dumps(tagged)
+        return dumps_rows(tagged)
     return text
 
 
