@@ -36,6 +36,7 @@ FIRST_DELAY_S = 2.0
 TTL_ALARM = "_ttl"
 HANDLER_S = 900.0
 
+_LAST_MOMENT = 253_402_300_799.0
 _WINDOW_S = 300.0
 _PAGE = 20_000
 _AT_ONCE = 64
@@ -73,6 +74,10 @@ class Alarms:
             InputError: the name is empty, too long or reserved (`_…`).
             LimitExceeded: the actor holds `max_alarms` already.
         """
+        if not 0 <= max(due, 0.0) <= _LAST_MOMENT:
+            raise InputError(
+                f"{due} is no moment for an alarm.", hint="Use seconds since 1970, up to the year 9999."
+            )
         if not name or name.startswith("_") or len(name) > 200:
             raise InputError(
                 f"{name!r:.60} cannot name an alarm.",

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from runtime.clock import Clock
-from runtime.ids import ActorAddress, ActorId, actor_path
+from runtime.ids import ActorAddress, ActorId, actor_id, actor_path
 from runtime.limits import Limits
 from runtime.storage.connection import Connection
 from runtime.storage.migrations import Migration
@@ -282,7 +282,7 @@ class Directory:
         known = await self.connection.run(lambda tx: tx.all("SELECT id, type FROM actors"), read_only=True)
         rows = {str(i): str(t) for i, t in known}
         loop = asyncio.get_running_loop()
-        found, lost = await loop.run_in_executor(None, _scan, self._data, rows, list(types))
+        found, lost = await loop.run_in_executor(None, _scan, self._data, self.key, rows, list(types))
 
         def write(tx: Transaction) -> None:
             for file in found:
@@ -325,25 +325,29 @@ class _ActorFile:
     alarms: list[tuple[str, float]]
 
 
-def _scan(data: Path, rows: dict[str, str], types: list[str]) -> tuple[list[_ActorFile], list[str]]:
+def _scan(
+    data: Path, key: bytes, rows: dict[str, str], types: list[str]
+) -> tuple[list[_ActorFile], list[str]]:
     """Compare the files with the rows; return the files without a row, and the ids without a file."""
     seen: set[str] = set()
     found: list[_ActorFile] = []
     for type_name in types:
         for path in (data / "actors" / type_name).glob("??/*.sqlite"):
             seen.add(path.stem)
-            if path.stem not in rows and (file := _read_file(path)) is not None:
+            if path.stem not in rows and (file := _read_file(path, key)) is not None:
                 found.append(file)
     return found, [actor for actor, type_name in rows.items() if actor not in seen and type_name in types]
 
 
-def _read_file(path: Path) -> _ActorFile | None:
+def _read_file(path: Path, key: bytes) -> _ActorFile | None:
     # Nobody has this file open: the host serves only after the scan.
     try:
         with closing(open_raw(path, Durability.NORMAL)) as raw:
             meta = dict(raw.execute("SELECT key, value FROM main._duralite_meta").fetchall())
             alarms = raw.execute("SELECT name, due FROM main._duralite_alarms WHERE dead = 0").fetchall()
         address = ActorAddress(str(meta["type"]), str(meta["owner"]), str(meta["name"]))
+        if actor_id(key, address) != path.stem:
+            raise KeyError("a copy of another actor's file")
         return _ActorFile(ActorId(path.stem), address, float(meta["created"]), alarms)
     except (sqlite3.Error, KeyError) as error:
         # A crash before the first commit leaves a template without a name. It stays, and nothing refers to it.

@@ -28,7 +28,8 @@ _MAGIC = b"SQLite format 3\0"
 def backup_to(tx: Transaction, target: Path, *, internal: bool = False) -> int:
     """Copy the actor's file to `target` and return its size in bytes. Without `internal`, only what the user made."""
     with closing(sqlite3.connect(target)) as copy:
-        tx.connection.backup(copy, pages=_PAGES)
+        # SQLite's backup answers no interrupt; an exception in its report ends it.
+        tx.connection.backup(copy, pages=_PAGES, progress=lambda *_: tx.check())
         copy.execute("PRAGMA journal_mode=DELETE")
         if not internal:
             copy.execute("PRAGMA foreign_keys=OFF")

@@ -464,6 +464,7 @@ class Connection:
         tx = self.tx
         tx.wire = unit.wire
         tx.method = unit.method
+        tx.running = unit
         tx.now = self._clock.now()
         if self._guard is not None:
             self._guard.deadline = unit.deadline

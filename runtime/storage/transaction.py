@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from runtime.errors import DuraliteError, GuardRefused, InputError, SqlError
+from runtime.errors import Cancelled, DuraliteError, GuardRefused, InputError, SqlError
 from runtime.guard import Guard, Verdict, internal
 from runtime.guard.tokens import VARIABLE, tokenize
 from runtime.limits import Limits
@@ -59,10 +59,28 @@ def quote(name: object, what: str = "name") -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+class _Running(Protocol):
+    """What a transaction knows of the unit that it is open for."""
+
+    cancelled: bool
+    deadline: float
+
+
 class Transaction:
     """The open unit of work. One object serves all units of a connection, one after the other."""
 
-    __slots__ = ("_after_commit", "connection", "guard", "limits", "log", "method", "now", "stats", "wire")
+    __slots__ = (
+        "_after_commit",
+        "connection",
+        "guard",
+        "limits",
+        "log",
+        "method",
+        "now",
+        "running",
+        "stats",
+        "wire",
+    )
 
     def __init__(
         self, connection: sqlite3.Connection, guard: Guard | None, limits: Limits, keep_log: bool
@@ -75,6 +93,7 @@ class Transaction:
         self.method = ""
         self.now = 0.0
         self.wire = False
+        self.running: _Running | None = None
         self._after_commit: list[Callable[[], Awaitable[Any]]] = []
 
     # The runtime's own SQL
@@ -98,6 +117,16 @@ class Transaction:
     def after_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
         """Await `callback()` on the event loop after this unit's commit, before its caller has the answer."""
         self._after_commit.append(callback)
+
+    def check(self) -> None:
+        """End a unit that was given up; for loops between statements, where no interrupt can reach.
+
+        Raises:
+            Cancelled: the caller went away, or was answered at its deadline.
+        """
+        unit = self.running
+        if unit is not None and (unit.cancelled or time.monotonic() >= unit.deadline):
+            raise Cancelled("The call was given up and rolled back.")
 
     @property
     def last_hook(self) -> Callable[[], Awaitable[Any]] | None:
@@ -202,6 +231,7 @@ class Transaction:
         try:
             verdict = guard.check(sql)
             for chunk in _slices(records, self.limits.batch_chunk):
+                self.check()
                 first = slices * self.limits.batch_chunk + 1
                 bound = bind_records(chunk, columns, first)
                 guard.enter()
@@ -243,6 +273,7 @@ class Transaction:
                     step = slice_rows(len(columns), guard.policy.limits.length)
                     yield write(columns, (), True)
                     while rows := cursor.fetchmany(step):
+                        self.check()
                         count += len(rows)
                         yield write(columns, rows, False)
             finally:
@@ -352,7 +383,9 @@ def _bind(sql: str, params: Any) -> Sequence[Any] | dict[str, Any]:
         return bound
     # For sqlite3 `?1` has a name, "1", and since Python 3.12 names want a dict.
     placeholders = [text for kind, text, *_ in tokenize(sql) if kind == VARIABLE]
-    if all(_NUMBERED.fullmatch(text) for text in placeholders):
+    numbers = {int(text[1:]) for text in placeholders if _NUMBERED.fullmatch(text)}
+    # A dict must name every place: with a gap (`?1, ?3`) or another count of values the list says what is wrong.
+    if len(numbers) == len(set(placeholders)) and numbers == set(range(1, len(bound) + 1)):
         return {str(number): value for number, value in enumerate(bound, 1)}
     return bound
 

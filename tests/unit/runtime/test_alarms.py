@@ -292,3 +292,9 @@ async def test_an_alarm_set_by_a_unit_that_fails_is_not_set(
     await clock.advance(10)
     await quiet(host)
     assert fired(host) == []
+
+
+@pytest.mark.parametrize("due", [float("nan"), float("inf"), 1e300])
+async def test_a_moment_that_is_none_is_refused(probe: Stub, due: float) -> None:
+    with pytest.raises(InputError):
+        await probe.set_alarm("a", due)

@@ -124,6 +124,8 @@ async def test_named_parameters_are_found_with_every_sign(scratch: Stub, sign: s
         ("SELECT :a", {}),
         ("SELECT :a", {"b": 1}),
         ("SELECT ?1, ?3", [1, 2]),
+        ("SELECT ?1", [1, 2]),
+        ("SELECT ?1, ?2", [1]),
     ],
 )
 async def test_parameters_that_do_not_fit_are_refused_with_a_hint(
@@ -165,7 +167,8 @@ def test_json_goes_through_unchanged(value: Any) -> None:
 
 @given(
     st.lists(
-        st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | st.none() | st.binary()
+        st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | st.none() | st.binary(),
+        min_size=1,
     )
 )
 def test_binding_what_sqlite_knows_changes_nothing(values: list[Any]) -> None:

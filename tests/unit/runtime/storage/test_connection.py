@@ -15,6 +15,7 @@ from runtime.clock import SystemClock
 from runtime.errors import ActorClosed, Cancelled, CorruptDatabase, DeadlineExceeded, InputError, Unavailable
 from runtime.guard import SESSION, Guard
 from runtime.limits import Limits
+from runtime.storage.backup import backup_to
 from runtime.storage.connection import Connection
 from runtime.storage.transaction import Transaction
 from runtime.storage.watchdog import Watchdog
@@ -221,4 +222,34 @@ async def test_a_unit_given_up_before_it_starts_never_runs(connection: Connectio
     for task in (blocker, waiting):
         with pytest.raises(Cancelled):
             await task
+    assert await count(connection) == 0
+
+
+async def test_a_batch_or_a_copy_that_was_given_up_ends_between_its_slices(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """No interrupt reaches what runs between statements, or SQLite's backup."""
+    begun = threading.Event()
+
+    class Records(list[dict[str, int]]):
+        def __iter__(self) -> Any:
+            number = 0
+            while True:  # a batch without an end
+                yield {"v": number}
+                number += 1
+                if number == 2_000:
+                    begun.set()
+
+    task = asyncio.ensure_future(connection.run(lambda tx: tx.insert_many("t", ["v"], Records(), None)))
+    await until(begun.is_set)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await count(connection) == 0
+
+    def copy(tx: Transaction) -> None:
+        connection._running.cancelled = True  # type: ignore[union-attr]
+        backup_to(tx, tmp_path / "copy.sqlite")
+
+    with pytest.raises(Cancelled):
+        await connection.run(copy, read_only=True)
     assert await count(connection) == 0
