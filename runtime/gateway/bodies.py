@@ -148,17 +148,18 @@ class Bodies:
 
     def _check_depth(self, value: Any) -> None:
         # Level by level, without recursion: the depth is the attacker's to choose.
-        level = [value]
-        for _ in range(self._depth + 1):
+        level = [value] if type(value) in _CONTAINERS else []
+        for _ in range(self._depth):
+            if not level:
+                return
             level = [
                 item
                 for holder in level
                 for item in (holder.values() if type(holder) is dict else holder)
                 if type(item) in _CONTAINERS
             ]
-            if not level:
-                return
-        raise self._too_deep()
+        if level:
+            raise self._too_deep()
 
     def _too_deep(self) -> InputError:
         return InputError(
