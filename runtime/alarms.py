@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from runtime.host import Host
     from runtime.instance import Instance
 
-__all__ = ("MAX_RETRIES", "TTL_ALARM", "AlarmEvent", "AlarmScheduler", "Alarms", "retry_delay")
+__all__ = ("JOBS_ALARM", "MAX_RETRIES", "TTL_ALARM", "AlarmEvent", "AlarmScheduler", "Alarms", "retry_delay")
 
 MAX_RETRIES = 6
 FIRST_DELAY_S = 2.0
 TTL_ALARM = "_ttl"
+JOBS_ALARM = "_jobs"
+"""Indexed while an actor has jobs that can be resumed: after a crash it opens the actor, which takes them up."""
 HANDLER_S = 900.0
 
 _LAST_MOMENT = 253_402_300_799.0
@@ -272,6 +274,8 @@ class AlarmScheduler:
         try:
             if name == TTL_ALARM:
                 await self._host.expire(actor, address)
+            elif name == JOBS_ALARM:
+                await self._resume(actor, address)
             else:
                 await self._fire_in_actor(actor, address, name, due)
             self.fired += 1
@@ -285,6 +289,16 @@ class AlarmScheduler:
         finally:
             if (again := self._again.pop((actor, name), None)) is not None:
                 self.arm(actor, again[1], name, again[0])
+
+    async def _resume(self, actor: ActorId, address: ActorAddress) -> None:
+        instance = await self._host.acquire(address, create=False, held=True)
+        if instance is None:
+            await self._host.directory.index_alarms(actor, [(JOBS_ALARM, None)])
+            return
+        try:
+            await instance.jobs.index()
+        finally:
+            self._host.release(instance)
 
     async def _fire_in_actor(self, actor: ActorId, address: ActorAddress, name: str, due: float) -> None:
         instance = await self._host.acquire(address, create=False, held=True)

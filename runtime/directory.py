@@ -311,7 +311,7 @@ class Directory:
 
 _SELECT = (
     "SELECT a.id, a.type, a.owner, a.name, a.created, a.last_used, a.size, a.pinned, min(l.due)"
-    " FROM actors AS a LEFT JOIN alarms AS l ON l.actor = a.id"
+    " FROM actors AS a LEFT JOIN alarms AS l ON l.actor = a.id AND l.name <> '_jobs'"
 )
 
 

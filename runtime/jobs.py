@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import structlog
 
+from runtime.alarms import JOBS_ALARM
 from runtime.clock import iso
 from runtime.errors import DuraliteError, NotFound
 from runtime.ids import new_token
@@ -106,6 +107,7 @@ class Jobs:
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._running: dict[str, TurnCall] = {}
+        self._to_resume: set[str] = set()
         self._given_up: set[str] = set()
 
     async def start(self, kind: str, arguments: Mapping[str, Any]) -> Job:
@@ -127,7 +129,18 @@ class Jobs:
 
         await self._instance.connection.run(insert)
         self._begin(record, arguments)
+        if self._resumable(kind):
+            await self.index()
         return record
+
+    def _resumable(self, kind: str) -> bool:
+        return collect_jobs(type(self._instance.actor))[kind][1]
+
+    async def index(self) -> None:
+        """Have the directory know whether this actor must be opened after a crash, to take up its jobs."""
+        instance = self._instance
+        due = 0.0 if self._to_resume else None  # overdue, whatever the next clock shows
+        await instance.host.directory.index_alarms(instance.id, [(JOBS_ALARM, due)])
 
     def _begin(self, record: Job, arguments: Mapping[str, Any]) -> None:
         function, _ = collect_jobs(type(self._instance.actor))[record.kind]
@@ -138,6 +151,8 @@ class Jobs:
             lambda: self._work(progress, function(actor, progress, **arguments)), beside=True
         )
         self._running[record.id] = call
+        if self._resumable(record.kind):
+            self._to_resume.add(record.id)
         call.future.add_done_callback(_look)
 
     async def _work(self, progress: JobProgress, work: Awaitable[Any]) -> None:
@@ -164,7 +179,14 @@ class Jobs:
             self._running.pop(progress.record.id, None)
             self._given_up.discard(progress.record.id)
         ended = iso(self._instance.host.clock.now())
-        await self.store(replace(progress.record, state=state, result=result, error=error, ended=ended))
+        await self._end(replace(progress.record, state=state, result=result, error=error, ended=ended))
+
+    async def _end(self, record: Job) -> None:
+        await self.store(record)
+        if record.id in self._to_resume:
+            self._to_resume.discard(record.id)
+            if not self._to_resume:
+                await self.index()
 
     async def store(self, record: Job) -> None:
         """Write a record into the file and tell the listeners."""
@@ -225,7 +247,7 @@ class Jobs:
             await asyncio.wait([call.future])
             if self._running.pop(job_id, None) is not None:  # it never began, and so did not write its end
                 self._given_up.discard(job_id)
-                await self.store(replace(record, state="cancelled", error=_CANCELLED))
+                await self._end(replace(record, state="cancelled", error=_CANCELLED))
             record = await self.get(job_id)
         return record
 

@@ -83,11 +83,16 @@ async def test_alarms_and_ttls_survive(tmp_path: Path) -> None:
 async def test_jobs_are_continued_or_marked_failed(tmp_path: Path) -> None:
     ids = dict(line.split() for line in killed(tmp_path, "jobs"))
     async with harness(tmp_path, *TYPES) as host:
+        await until(lambda: bool(host.live()))  # nobody called it: it is opened for the job's sake
         probe = host.namespace("probe").get("one")
         assert (await probe.get_job(ids["wait"])).error["code"] == "interrupted"
+        assert (await probe.get_job(ids["resume"])).state == "running"
         gate(host, "job").set()
         await until(lambda: not any(i.busy for i in host.live()))
         assert (await probe.get_job(ids["resume"])).state == "done"
+    async with harness(tmp_path, *TYPES) as host:
+        await until(lambda: host.alarms.at_rest)
+        assert not host.live()
 
 
 async def test_a_kill_between_making_and_deleting_leaves_the_directory_and_the_files_in_step(
