@@ -140,6 +140,9 @@ class Connection:
         self._scheduled = False
         self._waking = False
         self._finished_at = 0.0
+        # A unit is in the queue, taken, or a member of the group, at every moment until it is finished: put into
+        # the next place before it leaves the last.
+        self._taken: Unit | None = None
         self._running: Unit | None = None
         self._members: list[Unit] = []
         self._shape = -1
@@ -271,8 +274,8 @@ class Connection:
 
     def abandon(self, error: DuraliteError) -> None:
         """Answer every unit that waits or runs with `error`; what runs is interrupted and rolled back."""
-        running = self._running
-        for unit in (*self._queue.copy(), *self._members.copy(), *([running] if running else [])):
+        taken = self._taken
+        for unit in (*self._queue.copy(), *self._members.copy(), *([taken] if taken else [])):
             self._give_up(unit, error)
         self.interrupt()
 
@@ -326,10 +329,8 @@ class Connection:
         queue = self._queue
         while True:
             while queue:
-                try:
-                    unit = queue.popleft()
-                except IndexError:
-                    break
+                unit = self._taken = queue[0]
+                queue.popleft()
                 if unit.quick and queue and queue[0].quick and self._may_group():
                     self._group(unit)
                 else:
@@ -338,6 +339,7 @@ class Connection:
                 # statement. The watchdog delivers what a slow unit behind it would hold up.
                 if not self._waking and (not queue or time.monotonic() - self._finished_at > _HOLD_SECONDS):
                     self._wake()
+            self._taken = None
             self._scheduled = False
             # A unit may have come between the last look and the line above, and seen the flag still up.
             if not queue:
@@ -371,7 +373,8 @@ class Connection:
                 # A unit that may take long would make the finished ones wait for it.
                 if not following.quick:
                     break
-                members.append(self._queue.popleft())
+                members.append(following)
+                self._queue.popleft()
                 sound = self._saved(members[-1])
             sound = sound and self._may_group() and self._commit(members)
         self._members = []
