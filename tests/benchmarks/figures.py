@@ -127,7 +127,7 @@ def in_turn(
     """Sample every side once a round; a round that others disturbed is taken again, `retries` times in all."""
     values: dict[str, list[float]] = {side: [] for side in sides}
     facts: dict[str, list[Mapping[str, Any]]] = {side: [] for side in sides}
-    noises = []
+    noises: list[float] = []
     while len(noises) < rounds:
         noise = Noise(servers_cpu)
         taken = {side: sample() for side, sample in sides.items()}

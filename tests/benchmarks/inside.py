@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -102,7 +103,7 @@ def actor_calls(bench: Bench) -> Iterator[Figure]:
     with bench.on_server_core():
         for width in (1, 64):
             values = [
-                _in_loop(bench, lambda folder, w=width: _calls(folder, w, bench.seconds))
+                _in_loop(bench, partial(_calls, width=width, seconds=bench.seconds))
                 for _ in range(bench.rounds)
             ]
             yield Figure("actor call", f"point select, {width} at once", "/s", median(values))
@@ -166,9 +167,7 @@ def alarms(bench: Bench) -> Iterator[Figure]:
     with bench.on_server_core():
         for actors in (1, 100):
             noise = Noise(lambda: 0.0)
-            taken = [
-                _in_loop(bench, lambda folder, a=actors: _ring(folder, a, whole)) for _ in range(bench.rounds)
-            ]
+            taken = [_in_loop(bench, partial(_ring, actors=actors, whole=whole)) for _ in range(bench.rounds)]
             facts = {key: median(one[key] for one in taken) for key in taken[0]}
             case = f"{whole:,} due at once in {actors} actor{'s' * (actors > 1)}"
             yield Figure(
@@ -186,7 +185,7 @@ async def _ring(folder: Path, actors: int, whole: int) -> dict[str, float]:
     """Arm alarms, wait until they rang, and say how late: after the due moment, and after the start of each."""
     _Ringing.rung.clear()
     started: dict[str, float] = {}
-    settings = Settings(data=folder, limits={"max_alarms": whole})  # type: ignore[arg-type]
+    settings = Settings(data=folder, limits={"max_alarms": whole})
     async with Host(settings, clock=SystemClock(), registry=Registry((_Ringing,))) as host:
         fire: Callable[..., Awaitable[None]] = host.alarms._fire
 
@@ -194,7 +193,7 @@ async def _ring(folder: Path, actors: int, whole: int) -> dict[str, float]:
             started[name] = time.time()
             await fire(actor, address, name, due)
 
-        host.alarms._fire = noted  # type: ignore[method-assign, assignment]
+        host.alarms._fire = noted  # type: ignore[method-assign]
         due = time.time() + 3 + whole / 2_000
         each = whole // actors
         for number in range(actors):

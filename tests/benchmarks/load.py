@@ -83,7 +83,8 @@ def _body(answer: bytes) -> bytes:
     head, _, body = answer.partition(b"\r\n\r\n")
     if _LENGTH(head) is not None:
         return body
-    out, at = [], 0
+    out: list[bytes] = []
+    at = 0
     while True:
         line = body.index(b"\r\n", at)
         size = int(body[at:line].split(b";")[0], 16)
@@ -189,9 +190,15 @@ def _summary(taken: list[float], answers: int, wall: float, client_cpu: float) -
     if not taken:
         raise LoadFailed("Nothing was answered in the time of the sample.")
     taken.sort()
-    at = lambda share: percentile(taken, share) * 1e3  # noqa: E731
     return Load(
-        len(taken), answers, len(taken) / wall, at(0.5), at(0.99), taken[-1] * 1e3, wall, round(client_cpu, 3)
+        len(taken),
+        answers,
+        len(taken) / wall,
+        percentile(taken, 0.5) * 1e3,
+        percentile(taken, 0.99) * 1e3,
+        taken[-1] * 1e3,
+        wall,
+        round(client_cpu, 3),
     )
 
 

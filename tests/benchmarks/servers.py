@@ -64,8 +64,9 @@ class Server(ABC):
         """Return headers that each request carries."""
         return {}
 
-    def prepare(self) -> None:  # noqa: B027 - a hook: most servers have nothing to prepare
-        """Make what its data folder needs before the first start."""
+    def prepare(self) -> None:
+        """Make what its data folder needs before the first start. Nothing, by default."""
+        return
 
     # Process
 
