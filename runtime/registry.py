@@ -7,11 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from runtime.actor import Actor
 from runtime.errors import InputError, TypeNotFound
+from runtime.settings import DEFAULT_TYPES
 
-__all__ = ("DEFAULT_TYPES", "Registry")
-
-DEFAULT_TYPES = ("actors.session:SessionActor",)
-"""Import strings of the built-in types, `module:class`."""
+__all__ = ("Registry",)
 
 
 class Registry:

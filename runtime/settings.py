@@ -15,9 +15,11 @@ from pydantic_settings import (
 )
 
 from runtime.limits import Limits
-from runtime.registry import DEFAULT_TYPES
 
-__all__ = ("Settings", "config_file")
+__all__ = ("DEFAULT_TYPES", "Settings", "config_file")
+
+DEFAULT_TYPES = ("actors.session:SessionActor",)
+"""Import strings of the built-in actor types, `module:class`."""
 
 
 def config_file() -> Path:
