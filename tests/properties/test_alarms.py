@@ -78,6 +78,8 @@ async def play(folder: Path, script: list[Step]) -> None:
                 if not rest:
                     break
                 what, key, number = rest.pop(0)
+                if what == "set":
+                    number += "xyz".index(key[1]) / 1000  # two of one moment would have no order
                 model.step(what, key, number, clock.now())
                 if what == "restart":
                     break

@@ -71,7 +71,7 @@ def label(value: object) -> str:
 
 @pytest.mark.parametrize("value", SAME, ids=label)
 async def test_a_value_of_sqlite_comes_back_as_it_went_in(scratch: Stub, value: object) -> None:
-    (row,) = (await scratch.query("SELECT ? AS v, typeof(?1) AS t", [value])).rows
+    (row,) = (await scratch.query("SELECT ?1 AS v, typeof(?1) AS t", [value])).rows
     assert row["v"] == value
     assert type(row["v"]) is type(value)
 
