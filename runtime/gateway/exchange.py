@@ -58,8 +58,9 @@ class Exchange:
         self.send = send
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.method: str = scope["method"]
-        # uvicorn's request, where it serves us; None under any other server.
-        self.cycle: Any = scope.get(SHORT_CUT)
+        # uvicorn's request, where it serves us; None under any other server. Taken off the scope that it holds: a
+        # circle would leave what each request made to the garbage collector.
+        self.cycle: Any = scope.pop(SHORT_CUT, None)
         given = self.headers.get(b"x-request-id")
         self.request_id: str = (
             f"{_boot}-{next(_serial):x}"
