@@ -6,7 +6,7 @@ import json
 from html import escape
 from typing import Any
 
-from runtime.gateway.openapi import error_classes
+from runtime.gateway.schemas import error_classes
 
 __all__ = ("docs_page", "errors_page")
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from runtime import errors
-from runtime.accounts import SCOPES
 from runtime.gateway.pages import CreateKey
 from runtime.gateway.routes import is_upload
+from runtime.gateway.schemas import (
+    FORMAT,
+    IDEMPOTENCY,
+    IF_NONE_MATCH,
+    NAME,
+    PROBLEMS,
+    SEARCH,
+    error_classes,
+    facts_schema,
+    json_response,
+    key_schema,
+    page_schema,
+    paging,
+    problem_schema,
+    query,
+)
+from runtime.gateway.version import version_facts
 from runtime.host import Host
 from runtime.ids import MAX_NAME_BYTES
 from runtime.method import MethodSpec
@@ -23,30 +36,13 @@ _DESCRIPTION = """A small SQLite database of its own for every session, project 
 
 Every request may carry `X-Request-Id` (it is echoed), `X-Request-Timeout` (seconds; the call is given up then, with
 504; it can only shorten the service's own limit) and a W3C `traceparent` (it goes into the log)."""
-_NAME = {
-    "name": "name",
-    "in": "path",
-    "required": True,
-    "description": "The actor's name: any text of 1 to 1,024 bytes, percent-encoded.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_BYTES, "pattern": "^[^\\u0000]+$"},
-}
-
-
-def error_classes() -> list[type[errors.DuraliteError]]:
-    """Return every error that a caller may see, by code."""
-    found = [
-        cls
-        for _, cls in inspect.getmembers(sys.modules[errors.__name__], inspect.isclass)
-        if issubclass(cls, errors.DuraliteError) and cls is not errors.DuraliteError
-    ]
-    return sorted(found, key=lambda cls: cls.code)
 
 
 def openapi_document(host: Host) -> Json:
     """Return the OpenAPI 3.1 document of a service."""
     most = host.settings.limits.max_page_size
     paths: Json = {}
-    schemas: Json = {"Problem": _problem_schema(), "Page": _page_schema(), "Facts": _facts_schema()}
+    schemas: Json = {"Problem": problem_schema(), "Page": page_schema(), "Facts": facts_schema()}
     for actor_type in host.registry:
         name = actor_type.type_name
         for spec in actor_type.methods.values():
@@ -57,8 +53,6 @@ def openapi_document(host: Host) -> Json:
             paths["/v1/run"] = _run_path(actor_type.methods["run"], schemas)
     paths.update(_key_paths(schemas, most))
     paths.update(_site_paths())
-    from runtime.gateway.site import version_facts
-
     return {
         "openapi": "3.1.0",
         "info": {
@@ -79,7 +73,7 @@ def openapi_document(host: Host) -> Json:
 
 
 def _method_path(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
-    path: Json = {"parameters": [_NAME], "post": _post(type_name, spec, schemas)}
+    path: Json = {"parameters": [NAME], "post": _post(type_name, spec, schemas)}
     if spec.read_only and not any(is_upload(p.annotation) for p in spec.parameters):
         path["get"] = _get(type_name, spec, schemas)
     return path
@@ -124,9 +118,9 @@ def _post(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
             "content": {"application/json": {"schema": {**body, "additionalProperties": False}}},
         }
         if spec.returns is Rows:
-            parameters.append(_FORMAT)
+            parameters.append(FORMAT)
     if not spec.idempotent:
-        parameters.append(_IDEMPOTENCY)
+        parameters.append(IDEMPOTENCY)
     operation["parameters"] = parameters
     operation["responses"] = _responses(spec, schemas)
     return operation
@@ -136,8 +130,8 @@ def _get(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
     operation = _about(type_name, spec, "get")
     parameters = _query_parameters(spec, schemas)
     if spec.returns is Rows:
-        parameters.append(_FORMAT)
-    operation["parameters"] = [*parameters, _IF_NONE_MATCH]
+        parameters.append(FORMAT)
+    operation["parameters"] = [*parameters, IF_NONE_MATCH]
     operation["responses"] = _responses(spec, schemas, tagged=True)
     return operation
 
@@ -176,7 +170,7 @@ def _responses(spec: MethodSpec, schemas: Json, *, tagged: bool = False) -> Json
     responses: Json = {"200": {"description": "The answer.", "content": content}}
     if tagged:
         responses["304"] = {"description": "Nothing changed since the tag in If-None-Match."}
-    return {**responses, **_PROBLEMS}
+    return {**responses, **PROBLEMS}
 
 
 def _lifted(schema: Mapping[str, Any], schemas: Json) -> Json:
@@ -205,13 +199,8 @@ def _repointed(value: Any) -> Any:
 # Paths that are not methods
 
 
-def _paging(most: int) -> list[Json]:
-    size = {"type": "integer", "minimum": 1, "maximum": most}
-    return [_query("limit", "Items of the page.", size), _CURSOR]
-
-
 def _type_paths(name: str, most: int) -> Json:
-    one = {"parameters": [_NAME]}
+    one = {"parameters": [NAME]}
     facts = {"$ref": "#/components/schemas/Facts"}
     page = {
         "allOf": [
@@ -225,8 +214,8 @@ def _type_paths(name: str, most: int) -> Json:
                 "operationId": f"{name}_list",
                 "tags": [name],
                 "summary": f"List the {name} actors of the account, in the order of their names.",
-                "parameters": [*_paging(most), _query("q", "Only names that hold this text.", _SEARCH)],
-                "responses": {"200": _json_response("One page.", page), **_PROBLEMS},
+                "parameters": [*paging(most), query("q", "Only names that hold this text.", SEARCH)],
+                "responses": {"200": json_response("One page.", page), **PROBLEMS},
             }
         },
         f"/v1/{name}/{{name}}": {
@@ -235,14 +224,14 @@ def _type_paths(name: str, most: int) -> Json:
                 "operationId": f"{name}_facts",
                 "tags": [name],
                 "summary": f"Return what is known of one {name}.",
-                "responses": {"200": _json_response("Its facts.", facts), **_PROBLEMS},
+                "responses": {"200": json_response("Its facts.", facts), **PROBLEMS},
             },
             "delete": {
                 "operationId": f"{name}_delete",
                 "tags": [name],
                 "summary": f"Delete one {name}: its file, log and alarms.",
                 "x-destructive": True,
-                "responses": {"204": {"description": "It is gone."}, **_PROBLEMS},
+                "responses": {"204": {"description": "It is gone."}, **PROBLEMS},
             },
         },
         f"/v1/{name}/{{name}}/events": {
@@ -259,7 +248,7 @@ def _type_paths(name: str, most: int) -> Json:
                         "description": "A stream of events.",
                         "content": {"text/event-stream": {"schema": {"type": "string"}}},
                     },
-                    **_PROBLEMS,
+                    **PROBLEMS,
                 },
             },
         },
@@ -282,7 +271,7 @@ def _run_path(spec: MethodSpec, schemas: Json) -> Json:
 
 def _key_paths(schemas: Json, most: int) -> Json:
     schemas["CreateKey"] = CreateKey.model_json_schema()
-    schemas["Key"] = _key_schema()
+    schemas["Key"] = key_schema()
     key = {"$ref": "#/components/schemas/Key"}
     page = {
         "allOf": [
@@ -298,8 +287,8 @@ def _key_paths(schemas: Json, most: int) -> Json:
                 "tags": ["service"],
                 "summary": "List actor types and their methods.",
                 "responses": {
-                    "200": _json_response("Types by name.", {"type": "object"}),
-                    **_PROBLEMS,
+                    "200": json_response("Types by name.", {"type": "object"}),
+                    **PROBLEMS,
                 },
             }
         },
@@ -309,10 +298,10 @@ def _key_paths(schemas: Json, most: int) -> Json:
                 "tags": ["keys"],
                 "summary": "List keys, never their secrets.",
                 "parameters": [
-                    *_paging(most),
-                    _query("account", "Only of this account.", {"type": "string"}),
+                    *paging(most),
+                    query("account", "Only of this account.", {"type": "string"}),
                 ],
-                "responses": {"200": _json_response("One page.", page), **_PROBLEMS},
+                "responses": {"200": json_response("One page.", page), **PROBLEMS},
             },
             "post": {
                 "operationId": "keys_create",
@@ -321,7 +310,7 @@ def _key_paths(schemas: Json, most: int) -> Json:
                 "requestBody": {
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CreateKey"}}}
                 },
-                "responses": {"201": _json_response("The key.", made), **_PROBLEMS},
+                "responses": {"201": json_response("The key.", made), **PROBLEMS},
             },
         },
         "/v1/keys/{id}": {
@@ -330,7 +319,7 @@ def _key_paths(schemas: Json, most: int) -> Json:
                 "tags": ["keys"],
                 "summary": "Revoke a key, with effect on the next request.",
                 "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
-                "responses": {"200": _json_response("It is revoked.", {"type": "object"}), **_PROBLEMS},
+                "responses": {"200": json_response("It is revoked.", {"type": "object"}), **PROBLEMS},
             }
         },
     }
@@ -346,7 +335,7 @@ def _site_paths() -> Json:
                 "security": [],
                 "responses": {
                     "200": {"description": "As said.", "content": {media: {"schema": {}}}},
-                    **_PROBLEMS,
+                    **PROBLEMS,
                 },
             }
         }
@@ -360,111 +349,3 @@ def _site_paths() -> Json:
         "/docs": page("docs", "Show this document to people.", "text/html"),
         "/docs/errors": page("docs_errors", "Explain every error code.", "text/html"),
     }
-
-
-# Schemas
-
-
-def _query(name: str, description: str, schema: Json) -> Json:
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-
-
-def _json_response(description: str, schema: Json) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _problem_schema() -> Json:
-    return {
-        "type": "object",
-        "description": "What went wrong, why, and what to do instead (RFC 9457).",
-        "required": ["type", "title", "status", "detail", "code", "request_id"],
-        "properties": {
-            "type": {"type": "string", "format": "uri-reference"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "instance": {"type": "string"},
-            "code": {"type": "string", "enum": sorted({cls.code for cls in error_classes()})},
-            "hint": {"type": "string", "description": "What to send instead."},
-            "limit": {"type": "string", "description": "The setting that cut."},
-            "retry_after": {"type": "number", "description": "Seconds."},
-            "request_id": {"type": "string"},
-        },
-    }
-
-
-def _page_schema() -> Json:
-    return {
-        "type": "object",
-        "required": ["items", "next", "next_url"],
-        "properties": {
-            "items": {"type": "array"},
-            "next": {"type": ["string", "null"], "description": "The cursor of the next page."},
-            "next_url": {"type": ["string", "null"]},
-        },
-    }
-
-
-def _moment(null: bool = True) -> Json:
-    return {"type": ["string", "null"] if null else "string", "format": "date-time"}
-
-
-def _facts_schema() -> Json:
-    properties: Json = {
-        "type": {"type": "string"},
-        "name": {"type": "string"},
-        "id": {"type": "string"},
-        "created": _moment(null=False),
-        "last_used": _moment(null=False),
-        "size_bytes": {"type": "integer"},
-        "pinned": {"type": "boolean"},
-        "next_alarm": _moment(),
-        "live": {"type": "boolean", "description": "Whether its file is open now."},
-    }
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _key_schema() -> Json:
-    properties: Json = {
-        "id": {"type": "string"},
-        "account": {"type": "string"},
-        "label": {"type": "string"},
-        "scopes": {"type": "array", "items": {"enum": list(SCOPES)}},
-        "created": _moment(null=False),
-        "expires": _moment(),
-        "last_used": _moment(),
-        "revoked": _moment(),
-    }
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-_PROBLEMS: Json = {
-    kind: {
-        "description": description,
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for kind, description in (
-        ("4XX", "The request cannot be served as it is; `hint` says what to send instead."),
-        ("5XX", "The service cannot serve it now."),
-    )
-}
-_FORMAT = _query(
-    "format", "Instead of Accept.", {"type": "string", "enum": ["json", "csv", "ndjson"], "default": "json"}
-)
-_SEARCH = {"type": "string", "maxLength": 256, "pattern": "^[^\\u0000]*$"}
-_CURSOR = _query(
-    "cursor", "`next` of the page before.", {"type": "string", "pattern": "^([0-9a-f][0-9a-f])*$"}
-)
-_IDEMPOTENCY: Json = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "Makes the call happen once, however often it is sent.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
-_IF_NONE_MATCH: Json = {
-    "name": "If-None-Match",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-}

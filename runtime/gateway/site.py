@@ -6,9 +6,6 @@ It is a Starlette router, so that other applications (a console, MCP) can be mou
 from __future__ import annotations
 
 import os
-import platform
-import sqlite3
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -22,12 +19,13 @@ from runtime.gateway.calls import missing_scope
 from runtime.gateway.docs import docs_page, errors_page
 from runtime.gateway.exchange import Exchange
 from runtime.gateway.openapi import openapi_document
+from runtime.gateway.version import version_facts
 from runtime.values import dumps
 
 if TYPE_CHECKING:
     from runtime.gateway.app import Parts
 
-__all__ = ("OPEN_PATHS", "build_site", "version_facts")
+__all__ = ("OPEN_PATHS", "build_site")
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Paths for probes: any Host header will do, because a probe asks by address."""
@@ -38,20 +36,6 @@ _HTML = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
-
-
-def version_facts() -> dict[str, str]:
-    """Return the versions of the service and of what it stands on."""
-    try:
-        own = metadata.version("duralite")
-    except metadata.PackageNotFoundError:
-        own = "0+unknown"
-    return {
-        "version": own,
-        "api": "v1",
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-    }
 
 
 def build_site(parts: Parts) -> Router:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import httpx
+import pytest
 
 from actors.session.state import StateMethods
 from actors.session.statements import StatementMethods
@@ -28,6 +29,7 @@ class Plain(StatementMethods, StateMethods, Actor, type_name="plain"):
     policy: ClassVar[Policy | None] = SESSION
 
 
+@pytest.mark.slow
 async def test_a_thousand_sessions_with_interleaved_writers_lose_and_mix_nothing(tmp_path: Path) -> None:
     """Two writers each, in random order, with at most 40 files open."""
     limits = {"max_open": 40}

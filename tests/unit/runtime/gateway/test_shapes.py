@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from runtime.gateway.metrics import METRICS
-from runtime.gateway.openapi import error_classes
+from runtime.gateway.schemas import error_classes
 from runtime.gateway.testing import LiveServer
 from runtime.host import Host
 from runtime.idempotency import Once
