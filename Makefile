@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 CODE = runtime actors helpers sandbox wrangler_compat
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench docs build clean
+.PHONY: help demo serve test check soak bench docs build clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,9 @@ check: $(VENV)/.ready-dev ## check style, types, layers, and that the generated 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m docs.generate --check
+
+soak: $(VENV)/.ready-dev ## run the tests of scale at full size: 10,000 sessions, 10,000 actors with alarms
+	@DURALITE_SOAK=1 $(BIN)/python -m pytest tests/acceptance/test_sessions_scale.py tests/acceptance/test_alarms_scale.py
 
 bench: $(VENV)/.ready-dev ## measure speed, each figure beside the machine's own limit
 	@$(BIN)/duralite bench $(BENCH)

@@ -364,6 +364,7 @@ class Connection:
     def _group(self, first: Unit) -> None:
         """Run a row of writes in one transaction with one commit; fall back to one by one on any accident."""
         members = self._members = [first]
+        mark = self.tx.mark()
         started = time.monotonic()
         sound = self._begin(first)
         if sound:
@@ -384,6 +385,7 @@ class Connection:
             return
         self._rollback()
         # Nothing was acknowledged, so each may run again, and the guilty one fails alone.
+        self.tx.forget(mark)
         for unit in members:
             unit.answer = unit.error = unit.hooks = None
             unit.committing = False

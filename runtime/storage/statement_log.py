@@ -41,6 +41,7 @@ class StatementLog:
 
     keep: int
     slow_ms: float
+    added: int = 0
     pending: deque[LogEntry] = field(init=False)
     slow: deque[LogEntry] = field(init=False)
 
@@ -60,9 +61,16 @@ class StatementLog:
             rows,
             error,
         )
+        self.added += 1
         self.pending.append(entry)
         if duration_ms >= self.slow_ms:
             self.slow.append(entry)
+
+    def forget(self, added: int) -> None:
+        """Take back the entries since `added` stood there."""
+        for _ in range(min(self.added - added, len(self.pending))):
+            self.pending.pop()
+        self.added = added
 
     def flush(self, connection: sqlite3.Connection) -> None:
         """Write the pending entries and drop the oldest beyond the bound, inside the open transaction."""

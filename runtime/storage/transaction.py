@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -117,6 +117,16 @@ class Transaction:
     def after_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
         """Await `callback()` on the event loop after this unit's commit, before its caller has the answer."""
         self._after_commit.append(callback)
+
+    def mark(self) -> tuple[StatementStats, int]:
+        """Return where statistics and log stand, for `forget`."""
+        return replace(self.stats), self.log.added if self.log is not None else 0
+
+    def forget(self, mark: tuple[StatementStats, int]) -> None:
+        """Take back what was counted and logged since a mark, because it will run again."""
+        self.stats, added = mark
+        if self.log is not None:
+            self.log.forget(added)
 
     def check(self) -> None:
         """End a unit that was given up; for loops between statements, where no interrupt can reach.

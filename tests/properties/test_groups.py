@@ -70,11 +70,12 @@ async def run(
             (await asyncio.gather(actor.exec(sql, params), return_exceptions=True))[0]
             for sql, params in script
         ]
+    logs = [(entry["sql"], entry["rows"], entry["error"]) for entry in await actor.execution_logs(1000)]
     tables = ("t", "parent", *(["late"] if late else []))
     content = [
         (await actor.query(f"SELECT * FROM {table} ORDER BY 1", row_format="arrays")).rows for table in tables
     ]
-    return [facts(answer) for answer in answers], content
+    return [facts(answer) for answer in answers], content, logs
 
 
 def facts(answer: Any) -> Any:
