@@ -297,7 +297,9 @@ class Gateway:
                 hint="Send the body at once, or in smaller parts.",
                 limit="body_s",
             )
-            await self._refuse(parts, x, late)
+            if x.status == 0:
+                # What is missing of the body would be taken for the next request.
+                await x.refuse(late, (b"connection", b"close"))
         elif x.stopped == "drain":
             gone = Unavailable(
                 "The service shut down before the call ended.", hint="Retry when it is back.", retry_after=2

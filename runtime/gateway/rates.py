@@ -69,7 +69,7 @@ class Rates:
             f"This key may send {self._rate:g} requests a second.",
             hint=f"Wait {wait:.3g} seconds, and send fewer requests.",
             limit="rate_per_s",
-            retry_after=round(wait, 3),
+            retry_after=math.ceil(wait * 1000) / 1000,
         )
 
     def _forget_full(self, now: float) -> None:
