@@ -42,10 +42,10 @@ build: $(VENV)/.ready-dev ## build the wheel, install it into a fresh environmen
 clean: ## remove what was built and cached
 	@rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(VENV)/.ready-run: pyproject.toml .ci/setup
+$(VENV)/.ready-run: pyproject.toml .ci/setup .ci/constraints.txt
 	@.ci/setup $(VENV)
 	@touch $@
 
-$(VENV)/.ready-dev: pyproject.toml .ci/setup
+$(VENV)/.ready-dev: pyproject.toml .ci/setup .ci/constraints.txt
 	@.ci/setup $(VENV) dev
 	@touch $@ $(VENV)/.ready-run
