@@ -30,7 +30,10 @@ from runtime.logs import set_up_logs
 from runtime.settings import Settings
 from runtime.values import dumps
 
-__all__ = ("serve", "uvicorn_config")
+__all__ = ("SERVER_FILE", "serve", "uvicorn_config")
+
+SERVER_FILE = "server.json"
+"""Where a service says, in its data folder, at which URL it is."""
 
 _GRACE_S = 3.0
 _BACKLOG = 2_048
@@ -65,12 +68,18 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the drain; at the second signal, end."""
         if self.should_exit:
-            os._exit(128 + sig)
+            self._leave(128 + sig)
         self.should_exit = True
         limits = self._gateway.settings.limits
-        self._cut_off = threading.Timer(limits.drain_s + _GRACE_S, _cut_off)
+        self._cut_off = threading.Timer(limits.drain_s + _GRACE_S, self._leave, (0,))
         self._cut_off.daemon = True
         self._cut_off.start()
+
+    def _leave(self, code: int) -> None:
+        """End the process here and now."""
+        (self._gateway.settings.data / SERVER_FILE).unlink(missing_ok=True)
+        _complain("ended before everything was closed; the files recover by themselves at the next start")
+        os._exit(code)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -93,11 +102,6 @@ class _Server(uvicorn.Server):
             sweep(self.server_state, limits)
 
 
-def _cut_off() -> None:
-    print("duralite: the drain took too long and was cut off", file=sys.stderr, flush=True)  # noqa: T201
-    os._exit(0)
-
-
 def serve(settings: Settings) -> int:
     """Run the service until a signal; return the exit code: 0 after a drain, 1 when it could not start."""
     set_up_logs(settings)
@@ -109,8 +113,11 @@ def serve(settings: Settings) -> int:
             "Another service may have the port: choose one with --port, or 0 for a free one."
         )
         return 1
-    with contextlib.closing(listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, listener))
+    try:
+        with contextlib.closing(listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, listener))
+    except KeyboardInterrupt:  # before the server took the signals over
+        return 130
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
@@ -129,7 +136,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
                 "Make one with `duralite keys create --scope admin`, then start again."
             )
             return 1
-        with _server_file(settings.data / "server.json", url):
+        with _server_file(settings.data / SERVER_FILE, url):
             _log.info("service.ready", url=url, data=str(settings.data), pid=os.getpid())
             print(f"duralite is at {url}", file=sys.stderr, flush=True)  # noqa: T201
             _settle_memory()
