@@ -12,6 +12,7 @@ and again until the thread comes back.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections import deque
@@ -168,6 +169,7 @@ class Connection:
         self._thread = thread
 
     def _connect(self, prepare: Callable[[Transaction], Any] | None) -> sqlite3.Connection:
+        _step_back()
         raw: sqlite3.Connection | None = None
         try:
             raw = open_raw(self.path, self._profile, template=self._template)
@@ -526,6 +528,19 @@ class Connection:
             self._watchdog.unwatch(self)
         if self.on_delivered is not None:
             self.on_delivered()
+
+
+def _step_back() -> None:
+    """Have the kernel let the event loop go on when it wakes the calling thread.
+
+    The loop holds the interpreter's lock at that moment: a thread that takes the core from it, as interactive
+    ones may, can only wait. A batch thread takes its turn when the loop rests.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        try:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # 0 is this thread
+        except OSError:
+            pass  # a container may forbid it; it is a matter of speed alone
 
 
 def _answer(unit: Unit) -> None:
