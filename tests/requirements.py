@@ -32,7 +32,7 @@ _STATEMENTS = "unit/actors/test_statements.py::"
 _DEMO = "acceptance/test_cli_demo.py::"
 _CLI = "acceptance/test_cli.py::"
 _SESSIONS = "acceptance/test_sessions_scale.py::"
-_HTTP_SESSIONS = "acceptance/test_http_sessions.py::"
+_HTTP_BODIES = "acceptance/test_http_bodies.py::"
 _MANY_ALARMS = "acceptance/test_alarms_scale.py::"
 _CRASH = "acceptance/test_crash.py::"
 _DEADLINES = "acceptance/test_deadlines.py::"
@@ -184,9 +184,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{SESSION}, What it must show",
         "1,000 sessions over HTTP with interleaved writers: nothing lost, nothing mixed.",
         f"{_OVER_HTTP}test_a_thousand_sessions_with_interleaved_writers_lose_and_mix_nothing",
-        f"{_HTTP_SESSIONS}test_a_thousand_sessions_with_interleaved_writers_lose_and_mix_nothing",
-        f"{_HTTP_SESSIONS}test_a_large_batch_and_its_rows_go_over_one_connection",
-        f"{_HTTP_SESSIONS}test_the_application_serves_a_host_that_runs_already",
+        f"{_HTTP_BODIES}test_a_large_batch_and_its_rows_go_over_one_connection",
+        f"{_HTTP_BODIES}test_the_application_serves_a_host_that_runs_already",
         f"{_SESSIONS}test_interleaved_writers_lose_and_mix_nothing",
     ),
     _row(
