@@ -8,7 +8,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.values import dumps
+from runtime.storage.rows import encode
 
 __all__ = ("csv_lines", "ndjson_lines")
 
@@ -27,4 +27,4 @@ def csv_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]], first: bool
 
 def ndjson_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]], first: bool) -> bytes:
     """Return rows as one JSON object a line."""
-    return b"".join(dumps(dict(zip(columns, row, strict=False))) + b"\n" for row in rows)
+    return b"".join(encode(dict(zip(columns, row, strict=False))) + b"\n" for row in rows)

@@ -16,7 +16,7 @@ import orjson
 
 from runtime.values import FLOAT_TAG, dumps_rows
 
-__all__ = ("RowFormat", "Rows", "fetch", "slice_rows")
+__all__ = ("RowFormat", "Rows", "encode", "fetch", "slice_rows")
 
 RowFormat = Literal["objects", "arrays"]
 
@@ -80,7 +80,7 @@ def fetch(
             if wire
             else [list(row) for row in slice_]
         )
-        text = _encode(shaped)
+        text = encode(shaped)
         if size + len(text) > max_bytes:
             shaped, text = _fit(shaped, max_bytes - size)
             limit = "max_result_bytes"
@@ -106,14 +106,15 @@ def _fit(rows: list[Any], room: int) -> tuple[list[Any], bytes]:
     """Return as many leading rows as their JSON fits into `room` bytes, and that JSON."""
     used, keep = 2, 0
     for row in rows:
-        used += len(_encode(row)) + 1
+        used += len(encode(row)) + 1
         if used > room:
             break
         keep += 1
-    return rows[:keep], _encode(rows[:keep])
+    return rows[:keep], encode(rows[:keep])
 
 
-def _encode(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
+    """Return a row, or a list of rows, as JSON, with infinities tagged."""
     text = dumps_rows(value)
     # orjson writes an infinity as null. Only text with a null in it can hide one.
     if b"null" in text and (tagged := _tag_infinities(value)) is not None:
