@@ -31,7 +31,7 @@ def apply_budget(connection: sqlite3.Connection, policy: Policy) -> None:
     _set_limits(connection, policy.limits)
     page_size = int(connection.execute(internal("PRAGMA page_size")).fetchone()[0])
     pages = max(64, policy.max_file_bytes // page_size)
-    for pragma in (
+    script = (
         f"PRAGMA main.max_page_count={pages}",
         "PRAGMA temp_store=FILE",
         # Tiny while its first page comes in, so that it does not set 88 KiB aside (storage/profiles.py).
@@ -42,8 +42,8 @@ def apply_budget(connection: sqlite3.Connection, policy: Policy) -> None:
         f"PRAGMA hard_heap_limit={policy.heap_bytes}",
         "PRAGMA recursive_triggers=OFF",
         "PRAGMA cell_size_check=ON",
-    ):
-        connection.execute(internal(pragma)).fetchone()
+    )
+    connection.executescript(";".join(map(internal, script)))
     if sys.version_info >= (3, 12):
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, False)

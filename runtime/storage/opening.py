@@ -31,8 +31,8 @@ def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) 
         path, isolation_level=None, check_same_thread=False, cached_statements=200, timeout=5
     )
     try:
-        for pragma in pragmas(profile):
-            connection.execute(internal(pragma)).fetchone()
+        # As a script, because a statement run by itself stays compiled in the connection's memory.
+        connection.executescript(";".join(map(internal, pragmas(profile))))
     except BaseException:
         connection.close()
         raise
