@@ -26,7 +26,7 @@ def plan(bench: Bench, machine: Mapping[str, Any]) -> str:
         f"SQLite {machine['sqlite']}\n"
         f"{pinned}; medians of {bench.rounds} samples taken in turn, {bench.seconds:g} s each; "
         "ratios are medians over pairs\n"
-        f"{'figure':<28}{'case':<42}{'value':>13}  ratios and goals"
+        f"{'figure':<30}{'case':<42}{'value':>13}  ratios and goals"
     )
 
 
@@ -39,7 +39,7 @@ def line(figure: Figure) -> str:
         goals.append(f"[{goal}: {'not measured' if got is None else 'met' if got[1] else 'MISSED'}]")
     noisy = [f"(noisy: {figure.noise:.1f} cores of others)"] if figure.noise > _NOISY_CORES else []
     value = f"{_number(figure.value)} {figure.unit}"
-    return f"{figure.name:<28}{figure.case:<42}{value:>13}  {'  '.join((*ratios, *goals, *noisy))}".rstrip()
+    return f"{figure.name:<30}{figure.case:<42}{value:>13}  {'  '.join((*ratios, *goals, *noisy))}".rstrip()
 
 
 def summary(figures: Sequence[Figure], facts: Mapping[str, Any], kept: Path) -> str:
