@@ -488,7 +488,8 @@ class Connection:
         except Exception as error:  # the turn's boundary: whatever a method raises is its caller's to see
             unit.error = error
         finally:
-            self._running = None
+            # Also on the transaction, which lives on: it would keep the last answer in memory.
+            self._running = tx.running = None
             if tx._after_commit:
                 tx._after_commit = []
         if unit.error is not None and _was_interrupted(unit.error):
