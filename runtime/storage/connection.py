@@ -266,7 +266,8 @@ class Connection:
             self._deliver()
         running = self._running
         if running is not None and (running.cancelled or now >= running.deadline):
-            self._give_up(running, _deadline_error())
+            late = now >= running.deadline
+            self._give_up(running, _deadline_error() if late else Cancelled("The call was cancelled."))
             self.interrupt()
         # Copied in one C call each: the thread may take units meanwhile.
         for unit in (*self._queue.copy(), *self._members.copy()):
