@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,6 +26,7 @@ _BODIES_AT_ONCE = 8
 _MAX_ARGUMENTS = 200
 _EXACT = 2.0**53
 _CONTAINERS = (dict, list)
+_HOLDERS = frozenset(_CONTAINERS)
 
 
 class Bodies:
@@ -152,12 +154,13 @@ class Bodies:
         for _ in range(self._depth):
             if not level:
                 return
-            level = [
-                item
-                for holder in level
-                for item in (holder.values() if type(holder) is dict else holder)
-                if type(item) in _CONTAINERS
-            ]
+            dicts = [holder for holder in level if type(holder) is dict]
+            lists = level if not dicts else [holder for holder in level if type(holder) is list]
+            items = list(chain(chain.from_iterable(map(dict.values, dicts)), chain.from_iterable(lists)))
+            # Most levels are the last one, which this finds without looking at each value in Python.
+            if _HOLDERS.isdisjoint(map(type, items)):
+                return
+            level = [item for item in items if type(item) in _CONTAINERS]
         if level:
             raise self._too_deep()
 

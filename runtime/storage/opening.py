@@ -32,7 +32,8 @@ def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) 
     )
     try:
         # As a script, because a statement run by itself stays compiled in the connection's memory.
-        connection.executescript(";".join(map(internal, pragmas(profile))))
+        size = path.stat().st_size if path.exists() else 0
+        connection.executescript(";".join(map(internal, pragmas(profile, size))))
     except BaseException:
         connection.close()
         raise

@@ -15,6 +15,7 @@ __all__ = ("BUSY_TIMEOUT_MS", "Durability", "pragmas")
 BUSY_TIMEOUT_MS = 5_000
 _JOURNAL_LIMIT = 16 * 1024 * 1024
 _MMAP = 64 * 1024 * 1024
+_MAPPED_FROM = 8 * 1024 * 1024
 _CACHE_KIB = -2_000
 
 
@@ -26,8 +27,11 @@ class Durability(Enum):
     IMPORT = "import"
 
 
-def pragmas(profile: Durability) -> tuple[str, ...]:
-    """Return the statements that set a connection to a profile, in the order they must run."""
+def pragmas(profile: Durability, file_bytes: int = 0) -> tuple[str, ...]:
+    """Return the statements that set a connection to a profile, in the order they must run.
+
+    `file_bytes` is the file's size: a small one is read faster, and held in less memory, without a map of it.
+    """
     synchronous = {Durability.NORMAL: "NORMAL", Durability.FULL: "FULL", Durability.IMPORT: "OFF"}[profile]
     # The jitter keeps two processes that wait for one lock from asking in step.
     timeout = BUSY_TIMEOUT_MS + random.randrange(500)
@@ -41,7 +45,7 @@ def pragmas(profile: Durability) -> tuple[str, ...]:
         f"PRAGMA synchronous={synchronous}",
         "PRAGMA foreign_keys=ON",
         f"PRAGMA journal_size_limit={_JOURNAL_LIMIT}",
-        f"PRAGMA mmap_size={_MMAP}",
+        f"PRAGMA mmap_size={_MMAP if file_bytes >= _MAPPED_FROM else 0}",
         # A page cache sets 20 pages (88 KiB) aside when its first page comes in, unless it is tiny at that
         # moment. Emptied, filled with one page while tiny, and made large again, it takes what it needs.
         "PRAGMA cache_size=2",
