@@ -415,7 +415,7 @@ class Host:
         return None if ttl is None else used + ttl
 
     async def _sweep(self) -> None:
-        """Every second of the clock: note uses, write logs of resting actors, close idle ones."""
+        """Every second of the clock: note uses, close idle actors."""
         while True:
             await self._awake.wait()  # no actor is open: there is nothing to do every second
             await self.clock.sleep_until(self.clock.now() + min(_REST_S, self.settings.limits.idle_s / 2))
@@ -427,8 +427,6 @@ class Host:
                     continue
                 if now - instance.last_used >= self.settings.limits.idle_s:
                     await self._evict(instance)
-                elif now - instance.last_used >= _REST_S:
-                    await instance.rest()
             if not self._live:
                 self._awake.clear()
 

@@ -8,7 +8,6 @@ Concurrent methods run beside both. The mailbox is bounded: what does not fit is
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -323,18 +322,6 @@ class Instance:
             self._alarms_left = []
         if self._jobs_left:
             await self.jobs.recover()
-
-    async def rest(self) -> None:
-        """Write what was put off while the actor worked."""
-        log = self.connection.tx.log
-        if log is not None and log.pending:
-            self.held += 1
-            try:
-                await self.connection.run(lambda tx: tx.flush_log())
-            except (DuraliteError, sqlite3.Error) as error:
-                _log.warning("actor.log_not_written", actor=self.id, error=repr(error))
-            finally:
-                self.held -= 1
 
     def abandon(self, error: DuraliteError) -> None:
         """Fail whatever waits or runs, and interrupt it."""

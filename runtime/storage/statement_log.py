@@ -1,8 +1,8 @@
 """The statement log remembers what strangers' SQL did, without making every read a write.
 
-Entries collect in memory (a ring of `log_rows`) and go into `execution_logs` together: when somebody reads
-that table, when the actor rests, and when it closes. A kill -9 loses at most the entries of the last seconds;
-they are diagnostics, never acknowledged data.
+Entries collect in memory (a ring as long as the table may be) and go into `execution_logs` together: when
+somebody reads the log, and when the actor closes, at the latest after `idle_s` without a call. A kill -9 loses
+those of the time since the file was opened; they are diagnostics, never acknowledged data.
 """
 
 from __future__ import annotations
