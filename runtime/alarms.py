@@ -41,7 +41,7 @@ HANDLER_S = 900.0
 _LAST_MOMENT = 253_402_300_799.0
 _WINDOW_S = 300.0
 _PAGE = 20_000
-_AT_ONCE = 64
+_AT_ONCE = 32
 _log = structlog.get_logger("duralite.alarms")
 
 
