@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -147,12 +148,14 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_call_in_c_that_nobody_can_interrupt_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    stuck = "SELECT instr(replace(hex(zeroblob(8000000)), '0', 'ab'), replace(hex(zeroblob(4000000)), '0', 'ab') || 'c')"
+    # One call of instr(), which compares the one with the other at every place, and asks nobody meanwhile.
+    values = [{"$bytes": base64.b64encode(v).decode()} for v in (bytes(500_000), bytes(150_000) + b"x")]
+    stuck = {"sql": "SELECT instr(?, ?) AS i", "params": values}
     async with (
         _service(tmp_path / "data", limits__drain_s=0.3) as service,
         httpx.AsyncClient(base_url=service.url, timeout=60) as http,
     ):
-        running = asyncio.ensure_future(http.post("/v1/session/a/query", json={"sql": stuck}))
+        running = asyncio.ensure_future(http.post("/v1/session/a/query", json=stuck))
         await _until_running(http, 1)
         service.process.send_signal(signal.SIGINT)
         code, text = await service.end()
