@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from runtime.errors import Unavailable
+from runtime.testing import until
 from sandbox.engine import CEILING, Encoded, Job, Limits
 from sandbox.engines import _witness
 from sandbox.engines.process import ProcessEngine
@@ -45,9 +46,7 @@ def zygote_pid(engine: ProcessEngine) -> int:
 
 
 async def gone(*pids: int) -> None:
-    async with asyncio.timeout(20):
-        while any(alive(pid) for pid in pids):
-            await asyncio.sleep(0.005)
+    await until(lambda: not any(alive(pid) for pid in pids))
 
 
 def alive(pid: int) -> bool:
@@ -313,9 +312,7 @@ async def test_signals_to_the_whole_group_leave_runs_alone(bench: Bench) -> None
 async def test_an_idle_child_that_died_is_passed_over() -> None:
     async with engine_of(warm=2) as engine:
         await engine.run(Job("1"), TableHost())
-        async with asyncio.timeout(10):
-            while len(engine._idle) < 2:
-                await asyncio.sleep(0.001)
+        await until(lambda: len(engine._idle) == 2)
         for child in list(engine._idle):
             child.kill()
             await child.exited
