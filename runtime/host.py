@@ -19,7 +19,7 @@ import structlog
 from runtime.actor import Actor
 from runtime.alarms import TTL_ALARM, AlarmScheduler
 from runtime.clock import Clock, SystemClock
-from runtime.context import LOCAL_ACCOUNT, CallContext, current_context
+from runtime.context import CallContext, current_context
 from runtime.directory import ActorRecord, Directory
 from runtime.errors import (
     ActorNotFound,
@@ -51,7 +51,7 @@ __all__ = ("Host",)
 
 R = TypeVar("R")
 
-_REST_S = 1.0
+_SWEEP_S = 1.0
 _log = structlog.get_logger("duralite.host")
 
 
@@ -418,7 +418,7 @@ class Host:
         """Every second of the clock: note uses, close idle actors."""
         while True:
             await self._awake.wait()  # no actor is open: there is nothing to do every second
-            await self.clock.sleep_until(self.clock.now() + min(_REST_S, self.settings.limits.idle_s / 2))
+            await self.clock.sleep_until(self.clock.now() + min(_SWEEP_S, self.settings.limits.idle_s / 2))
             now = self.clock.now()
             for instance in list(self._live.values()):
                 if instance.used_since_note:
@@ -546,11 +546,6 @@ def check_address(address: ActorAddress) -> ActorAddress:
     """
     check_name(address.name)
     return address
-
-
-def local_address(type_name: str, name: str) -> ActorAddress:
-    """Return the address of an actor of the local owner."""
-    return ActorAddress(type_name, LOCAL_ACCOUNT, check_name(name))
 
 
 def _not_open_yet() -> DeadlineExceeded:

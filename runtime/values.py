@@ -31,7 +31,6 @@ __all__ = (
     "bind_value",
     "dumps",
     "dumps_rows",
-    "from_json",
     "loads",
 )
 
@@ -219,14 +218,3 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
         raise InputError(
             f"The body is not valid JSON: {error}.", hint="Send one JSON object, encoded as UTF-8."
         ) from None
-
-
-def from_json(value: Any) -> Any:
-    """Return a decoded JSON value with its tags (`$bytes`, `$float`) turned into Python values, at any depth."""
-    if isinstance(value, list):
-        return [from_json(item) for item in value]
-    if isinstance(value, dict):
-        if len(value) == 1 and (BYTES_TAG in value or FLOAT_TAG in value):
-            return _tagged(value, "The value")
-        return {key: from_json(item) for key, item in value.items()}
-    return value

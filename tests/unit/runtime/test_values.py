@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from runtime.errors import DuraliteError, InputError
 from runtime.host import Host
 from runtime.namespace import Stub
-from runtime.values import bind_params, bind_records, bind_value, dumps, from_json, loads
+from runtime.values import bind_params, bind_records, bind_value, dumps, loads
 
 
 class Level(IntEnum):
@@ -181,11 +181,6 @@ def test_binding_what_sqlite_knows_changes_nothing(values: list[Any]) -> None:
 def test_text_that_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(InputError):
         loads(text)
-
-
-def test_tags_are_read_at_any_depth() -> None:
-    tagged = {"a": [{"$bytes": "AA=="}, {"b": {"$float": "-Infinity"}}], "c": {"$bytes": "AA==", "d": 1}}
-    assert from_json(tagged) == {"a": [b"\0", {"b": -math.inf}], "c": {"$bytes": "AA==", "d": 1}}
 
 
 def test_the_place_of_a_bad_value_is_named() -> None:
