@@ -258,12 +258,19 @@ class AlarmScheduler:
             self._asleep_until = float("-inf")
 
     async def _load(self, until: float) -> None:
-        rows = await self._host.directory.alarms_until(until, _PAGE)
-        # A full page means that there is more: the window then ends where the page does.
-        self._loaded_until = until if len(rows) < _PAGE else rows[-1].due
+        before, self._loaded_until = self._loaded_until, until
+        # From here on `note` arms what it is told: the page that is being read may be older.
+        try:
+            rows = await self._host.directory.alarms_until(until, _PAGE)
+        except BaseException:
+            self._loaded_until = before
+            raise
+        if len(rows) == _PAGE:
+            self._loaded_until = rows[-1].due  # there is more: the window ends where the page does
         for row in rows:
+            newer = (row.actor, row.name) in self._armed or self._again.get((row.actor, row.name)) is not None
             # Alarms of a type that this service does not know wait for one that does.
-            if row.address.type in self._host.registry:
+            if not newer and row.address.type in self._host.registry:
                 self.arm(row.actor, row.address, row.name, row.due)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.actor import Actor
 from runtime.alarms import MAX_RETRIES, AlarmEvent, retry_delay
+from runtime.directory import Directory, IndexedAlarm
 from runtime.errors import InputError, LimitExceeded
 from runtime.host import Host
 from runtime.limits import Limits
@@ -298,3 +299,26 @@ async def test_an_alarm_set_by_a_unit_that_fails_is_not_set(
 async def test_a_moment_that_is_none_is_refused(probe: Stub, due: float) -> None:
     with pytest.raises(InputError):
         await probe.set_alarm("a", due)
+
+
+async def test_an_alarm_set_while_the_index_is_read_fires_at_its_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    read, go_on = asyncio.Event(), asyncio.Event()
+    unhurried = Directory.alarms_until
+
+    async def slow(self: Directory, moment: float, limit: int) -> list[IndexedAlarm]:
+        rows = await unhurried(self, moment, limit)
+        read.set()
+        await go_on.wait()
+        return rows
+
+    monkeypatch.setattr(Directory, "alarms_until", slow)
+    async with harness(tmp_path, Careful, clock=clock) as host:
+        await read.wait()
+        await host.namespace("careful").get("a").remind("soon", clock.now() + 5)
+        go_on.set()
+        await quiet(host)
+        await clock.advance(5)
+        await until(lambda: fired(host) == [("a", "soon", 0, clock.now())], seconds=10)
