@@ -40,6 +40,8 @@ class Actor:
     policy: ClassVar[Policy | None] = None
     ttl: ClassVar[timedelta | None] = None
     max_open: ClassVar[int | None] = None
+    default_name: ClassVar[str | None] = None
+    """The actor that a path without a name means; reading it makes it. None: every path names one."""
     methods: ClassVar[Mapping[str, MethodSpec]] = {}
 
     def __init_subclass__(cls, *, type_name: str | None = None, **kwargs: Any) -> None:

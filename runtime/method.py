@@ -58,6 +58,7 @@ class _Declaration:
     helper: HelperView | None
     public: bool
     scope: str | None
+    aliases: tuple[str, ...]
 
 
 def method(
@@ -70,6 +71,7 @@ def method(
     helper: HelperView | None = None,
     public: bool = True,
     scope: str | None = None,
+    aliases: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare an actor method.
 
@@ -82,8 +84,11 @@ def method(
         helper: How code in the sandbox sees the answer; None keeps the method out of the sandbox.
         public: False keeps it off HTTP, CLI and MCP.
         scope: The key scope it needs; None means `read` for read-only methods, else `write`.
+        aliases: Paths beside its own that HTTP answers, as `GET /api/projects/{name}/data` (runtime/gateway/aliases.py).
     """
-    declared = _Declaration(read_only, destructive, idempotent, concurrent, group, helper, public, scope)
+    declared = _Declaration(
+        read_only, destructive, idempotent, concurrent, group, helper, public, scope, aliases
+    )
 
     def mark(function: F) -> F:
         setattr(function, _MARK, declared)
@@ -110,6 +115,7 @@ class MethodSpec:
     helper: HelperView | None
     public: bool
     scope: str
+    aliases: tuple[str, ...]
     _arguments: TypeAdapter[Any] = field(repr=False)
     _input_schema: Mapping[str, Any] = field(repr=False)
     _output_schema: Mapping[str, Any] = field(repr=False)
@@ -248,6 +254,7 @@ def spec_of(name: str, function: Callable[..., Any], declared: _Declaration) -> 
         helper=declared.helper,
         public=declared.public,
         scope=declared.scope or ("read" if declared.read_only else "write"),
+        aliases=declared.aliases,
         _arguments=arguments,
         _input_schema=schema,
         _output_schema=_output_schema(hints.get("return")),

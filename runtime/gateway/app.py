@@ -26,6 +26,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.gateway.access import Access
+from runtime.gateway.aliases import Aliases
 from runtime.gateway.calls import Calls, not_allowed
 from runtime.gateway.cors import Cors
 from runtime.gateway.events import EventStreams
@@ -34,7 +35,7 @@ from runtime.gateway.inflight import Inflight
 from runtime.gateway.metrics import Metrics
 from runtime.gateway.pages import Pages
 from runtime.gateway.rates import Rates
-from runtime.gateway.routes import Routes, decode_segment
+from runtime.gateway.routes import Routes, Target, decode_segment
 from runtime.gateway.site import OPEN_PATHS, build_site
 from runtime.gateway.sockets import Sockets
 from runtime.gateway.transfers import clean_tmp
@@ -64,6 +65,7 @@ class Parts:
         self.access = Access(host.settings, self.accounts)
         self.rates = Rates(limits, host.clock)
         self.routes = Routes(host, self.metrics)
+        self.aliases = Aliases((host.registry.get(route.type_name), route) for route in self.routes)
         self.calls = Calls(host, self.access, self.rates, self.metrics)
         self.pages = Pages(host, self.accounts)
         self.draining = False
@@ -229,12 +231,16 @@ class Gateway:
         if parts.draining:
             raise Unavailable("The service is shutting down.", hint="Retry in a few seconds.", retry_after=2)
         segments = x.scope["raw_path"].split(b"/")
-        if len(segments) < 2 or segments[1] != b"v1":
+        is_alias = len(segments) > 1 and segments[1] in parts.aliases
+        if not is_alias and (len(segments) < 2 or segments[1] != b"v1"):
             await self._visit_site(parts, x)
             return
         x.grant = await parts.access.ask(x.headers, x.scope)
         if parts.rates.active:
             parts.rates.take(x.grant, x)
+        if is_alias:
+            await self._follow_alias(parts, x, segments[1:])
+            return
         match segments[2:]:
             case [b"run"]:
                 await self._run(parts, x)
@@ -247,6 +253,16 @@ class Gateway:
                 x.label = parts.metrics.route("none", "pages")
                 if not await parts.pages.serve(x, segments):
                     raise _no_page(x)
+
+    async def _follow_alias(self, parts: Parts, x: Exchange, segments: list[bytes]) -> None:
+        """Serve a path that a method declares beside its own."""
+        target = parts.aliases.find(x.method, segments)
+        if isinstance(target, Target):
+            await parts.calls.serve(x, target)
+            return
+        if target:
+            raise not_allowed(x.method, target)
+        raise _no_page(x)
 
     async def _run(self, parts: Parts, x: Exchange) -> None:
         """Serve `POST /v1/run`: run code in the session that the body names, or in the account's default one."""

@@ -7,7 +7,7 @@ its own. Arguments come as one JSON object, or, for reads, from the query string
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,7 +19,9 @@ from runtime.limits import Limits
 from runtime.method import MethodSpec
 from runtime.values import loads
 
-__all__ = ("Bodies", "query_arguments", "text_arguments")
+__all__ = ("Bodies", "Shape", "json_or_text", "query_arguments", "text_arguments")
+
+Shape = Callable[[dict[str, Any]], dict[str, Any]]
 
 _THREAD_FROM = 256 * 1024
 _BODIES_AT_ONCE = 8
@@ -101,8 +103,10 @@ class Bodies:
             limit="max_body_bytes",
         )
 
-    async def arguments(self, exchange: Exchange, spec: MethodSpec, body: bytes) -> dict[str, Any]:
-        """Return checked arguments out of a JSON body.
+    async def arguments(
+        self, exchange: Exchange, spec: MethodSpec, body: bytes, shape: Shape | None = None
+    ) -> dict[str, Any]:
+        """Return checked arguments out of a JSON body; `shape` may add to the object, or rename in it, before the check.
 
         Raises:
             UnsupportedMediaType: it is declared as something else.
@@ -110,7 +114,7 @@ class Bodies:
             InputError: the arguments do not fit the method.
         """
         if not body:
-            return spec.bind({})
+            return spec.bind({} if shape is None else shape({}))
         kind = exchange.headers.get(b"content-type")
         if kind != b"application/json":
             check_media_type(kind)
@@ -119,11 +123,13 @@ class Bodies:
                 "Compressed bodies are not read.", hint="Send the body without Content-Encoding."
             )
         if len(body) > _THREAD_FROM:
-            return await asyncio.get_running_loop().run_in_executor(None, self._bound, spec, body)
-        return self._bound(spec, body)
+            return await asyncio.get_running_loop().run_in_executor(None, self._bound, spec, body, shape)
+        return self._bound(spec, body, shape)
 
-    def _bound(self, spec: MethodSpec, body: bytes) -> dict[str, Any]:
+    def _bound(self, spec: MethodSpec, body: bytes, shape: Shape | None) -> dict[str, Any]:
         data = self.parse(body)
+        if shape is not None and type(data) is dict:
+            data = shape(data)
         try:
             return spec.bind(data)
         except InputError:
@@ -250,11 +256,12 @@ def query_arguments(query: bytes, texts: frozenset[str]) -> dict[str, Any]:
                 f"The argument {name!r:.80} comes twice.",
                 hint='Send each argument once; lists as JSON text: params=["a", 1].',
             )
-        values[name] = text if name in texts else _json_or_text(text)
+        values[name] = text if name in texts else json_or_text(text)
     return values
 
 
-def _json_or_text(text: str) -> Any:
+def json_or_text(text: str) -> Any:
+    """Return the value of a text that is JSON, else the text."""
     if text[:1] in '[{"-0123456789tfn' and text:
         try:
             return loads(text)

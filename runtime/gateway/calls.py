@@ -14,7 +14,8 @@ from typing import Any
 from runtime.context import CallContext
 from runtime.errors import Forbidden, InputError, MethodNotAllowed
 from runtime.gateway.access import Access
-from runtime.gateway.bodies import Bodies, check_media_type, query_arguments
+from runtime.gateway.aliases import spelled_as_declared
+from runtime.gateway.bodies import Bodies, Shape, check_media_type, query_arguments
 from runtime.gateway.exchange import JSON, NOSNIFF, Exchange
 from runtime.gateway.formats import MEDIA, choose_format, render_rows
 from runtime.gateway.metrics import Metrics
@@ -25,6 +26,7 @@ from runtime.host import Host
 from runtime.idempotency import Once, check_key, fingerprint
 from runtime.ids import ActorAddress, check_name
 from runtime.instance import Wrap
+from runtime.method import MethodSpec
 from runtime.storage.transaction import Transaction
 from runtime.streams import Download
 
@@ -33,6 +35,7 @@ __all__ = ("Calls",)
 _PLAIN_ACCEPT = frozenset({None, b"*/*", b"application/json"})
 _VOLATILE = re.compile(rb'"duration_ms":[0-9.e+-]+')
 _TAGGED_UP_TO = 1024 * 1024
+_WRITING = frozenset({"PUT", "PATCH", "DELETE"})
 _RUN_STATUS = re.compile(rb'^\{"status":"([a-z]+)"')
 
 
@@ -64,12 +67,15 @@ class Calls:
             raise missing_scope(spec.scope)
         context = CallContext(grant.account, self._deadline(x), (), x.request_id)
         address = target.address(grant.account)
-        if x.method == "POST":
+        if x.method == "POST" or (target.given is not None and x.method in _WRITING):
+            shape = None if target.given is None else _Shape(spec, target.given)
             if route.upload is not None:
-                await self._serve_upload(x, route, address, context)
+                await self._serve_upload(x, route, address, context, shape)
                 return
             body = await self._bodies.read(x)
-            kwargs = await self._bodies.arguments(x, spec, body)
+            if shape is not None and x.method == "DELETE":
+                shape.given.update(query_arguments(x.scope["query_string"], route.texts))
+            kwargs = await self._bodies.arguments(x, spec, body, shape)
             if b"idempotency-key" in x.headers and not spec.idempotent:
                 await self._serve_once(x, route, address, kwargs, context)
                 return
@@ -86,7 +92,9 @@ class Calls:
                 return
             await self._serve_formatted(x, route, address, kwargs, context, {})
         elif x.method in route.allow:
-            await self._serve_get(x, route, address, context)
+            await self._serve_get(
+                x, route, address, context, None if target.given is None else _Shape(spec, target.given)
+            )
         else:
             raise not_allowed(x.method, route.allow)
 
@@ -135,10 +143,12 @@ class Calls:
     # Reads by GET
 
     async def _serve_get(
-        self, x: Exchange, route: Route, address: ActorAddress, context: CallContext
+        self, x: Exchange, route: Route, address: ActorAddress, context: CallContext, shape: Shape | None
     ) -> None:
         x.body_done = True
         given = query_arguments(x.scope["query_string"], route.texts)
+        if shape is not None:
+            given = shape(given)
         if route.has_rows:
             wanted = {"format": given.pop("format")} if "format" in given else {}
             kwargs = route.spec.bind(given, lax=True)
@@ -159,7 +169,7 @@ class Calls:
         version: list[str] = []
         wrap = await self._versioned(address, route, version)
         answer = await self._host.call(
-            address, route.spec, kwargs, context, wire=True, wrap=wrap, create=False
+            address, route.spec, kwargs, context, wire=True, wrap=wrap, create=route.makes
         )
         if type(answer) is not bytes:
             await self._serve_stream(x, answer)
@@ -238,7 +248,9 @@ class Calls:
             return render_rows(rows, name)
 
         kwargs["row_format"] = "arrays"
-        body = await self._host.call(address, route.spec, kwargs, context, wrap=wrap, create=not is_get)
+        body = await self._host.call(
+            address, route.spec, kwargs, context, wrap=wrap, create=not is_get or route.makes
+        )
         if cut:
             x.add_header(b"x-truncated", cut[0].encode())
         kind = (b"content-type", MEDIA[name])
@@ -272,12 +284,13 @@ class Calls:
     # Files
 
     async def _serve_upload(
-        self, x: Exchange, route: Route, address: ActorAddress, context: CallContext
+        self, x: Exchange, route: Route, address: ActorAddress, context: CallContext, shape: Shape | None
     ) -> None:
         given = query_arguments(x.scope["query_string"], route.texts)
         async with take_upload(x, self._host.settings) as (upload, fields, content):
             assert route.upload is not None
-            kwargs = route.spec.bind({**given, **fields, route.upload: upload}, lax=True)
+            named = {**given, **fields} if shape is None else shape({**given, **fields})
+            kwargs = route.spec.bind({**named, route.upload: upload}, lax=True)
             # The time that the body took is not the call's.
             fresh = CallContext(context.account, self._deadline(x), (), x.request_id)
             if b"idempotency-key" in x.headers and not route.spec.idempotent:
@@ -297,6 +310,26 @@ class Calls:
     def _count_run(self, answer: bytes) -> None:
         if found := _RUN_STATUS.match(answer):
             self._metrics.ran(found[1].decode())
+
+
+class _Shape:
+    """Makes the arguments of a call that came by an alias."""
+
+    __slots__ = ("given", "spec")
+
+    def __init__(self, spec: MethodSpec, given: dict[str, Any]) -> None:
+        self.spec = spec
+        self.given = dict(given)
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        named = spelled_as_declared(self.spec, data)
+        for name in self.given.keys() & named.keys():
+            if named[name] != self.given[name]:
+                raise InputError(
+                    f"The argument {name!r} is in the path and in the request, and they differ.",
+                    hint="Leave it out of the request.",
+                )
+        return {**named, **spelled_as_declared(self.spec, self.given)}
 
 
 def missing_scope(scope: str) -> Forbidden:

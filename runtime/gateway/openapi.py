@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.gateway.aliases import snake_case
 from runtime.gateway.pages import CreateKey
 from runtime.gateway.routes import is_upload
 from runtime.gateway.schemas import (
@@ -48,6 +50,10 @@ def openapi_document(host: Host) -> Json:
         for spec in actor_type.methods.values():
             if spec.public:
                 paths[f"/v1/{name}/{{name}}/{spec.name}"] = _method_path(name, spec, schemas)
+                for alias in spec.aliases:
+                    verb, _, path = alias.partition(" ")
+                    entry = paths.setdefault(path, {})
+                    entry[verb.lower()] = _alias(name, spec, verb, path, schemas)
         paths.update(_type_paths(name, most))
         if "run" in actor_type.methods and "/v1/run" not in paths:
             paths["/v1/run"] = _run_path(actor_type.methods["run"], schemas)
@@ -77,6 +83,37 @@ def _method_path(type_name: str, spec: MethodSpec, schemas: Json) -> Json:
     if spec.read_only and not any(is_upload(p.annotation) for p in spec.parameters):
         path["get"] = _get(type_name, spec, schemas)
     return path
+
+
+def _alias(type_name: str, spec: MethodSpec, verb: str, path: str, schemas: Json) -> Json:
+    """Return the operation of a path that a method declares beside its own; what is in the path is nowhere else."""
+    in_path = re.findall(r"\{(\w+)\}", path)
+    names = {snake_case(name) for name in in_path if name != "name"}
+    by_query = verb in ("GET", "DELETE")
+    operation = (_get if by_query else _post)(type_name, spec, schemas)
+    operation["operationId"] = f"{verb.lower()}_{re.sub(r'[^a-zA-Z0-9]+', '_', path).strip('_')}"
+    parameters = [p for p in operation["parameters"] if not (p["in"] == "query" and p["name"] in names)]
+    if verb == "DELETE":
+        parameters = [p for p in parameters if p["in"] == "query" and p["name"] != "format"]
+        operation["responses"].pop("304", None)
+    for name in in_path:
+        if name == "name":
+            parameters.append(NAME)
+            continue
+        schema = next(p.schema for p in spec.parameters if p.name == snake_case(name))
+        parameters.append(
+            {"name": name, "in": "path", "required": True, "schema": _lifted(dict(schema), schemas)}
+        )
+    operation["parameters"] = parameters
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        body = content["schema"]
+        if "properties" in body:
+            content["schema"] = {
+                **body,
+                "properties": {k: v for k, v in body["properties"].items() if k not in names},
+                "required": [name for name in body.get("required", ()) if name not in names],
+            }
+    return operation
 
 
 def _about(type_name: str, spec: MethodSpec, verb: str) -> Json:

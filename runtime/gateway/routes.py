@@ -6,6 +6,7 @@ What was found for a path is remembered, because most requests repeat a path.
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from runtime.errors import BadRequest, MethodNotFound
@@ -29,9 +30,13 @@ _LONGEST_REMEMBERED = 300
 class Route:
     """A method as the edge serves it."""
 
-    __slots__ = ("counts", "has_rows", "spec", "texts", "type_name", "upload")
+    __slots__ = ("counts", "has_rows", "makes", "spec", "texts", "type_name", "upload")
 
-    def __init__(self, type_name: str, spec: MethodSpec, counts: RouteMetrics) -> None:
+    def __init__(
+        self, type_name: str, spec: MethodSpec, counts: RouteMetrics, *, makes: bool = False
+    ) -> None:
+        # Whether a read makes the actor: a catalogue that nobody wrote to yet is empty, not missing.
+        self.makes = makes
         self.type_name = type_name
         self.spec = spec
         self.texts = text_arguments(spec)
@@ -48,11 +53,13 @@ class Route:
 class Target:
     """A route and the actor's name, as a path gave them."""
 
-    __slots__ = ("_address", "name", "route")
+    __slots__ = ("_address", "given", "name", "route")
 
-    def __init__(self, route: Route, name: str) -> None:
+    def __init__(self, route: Route, name: str, given: dict[str, Any] | None = None) -> None:
         self.route = route
         self.name = name
+        self.given = given
+        """Arguments that stood in the path of an alias; None for the method's own path."""
         self._address: ActorAddress | None = None
 
     def address(self, account: str) -> ActorAddress:
@@ -76,7 +83,9 @@ class Routes:
             for spec in actor_type.methods.values():
                 if spec.public:
                     counts = metrics.route(actor_type.type_name, spec.name)
-                    self._routes[actor_type.type_name, spec.name] = Route(actor_type.type_name, spec, counts)
+                    self._routes[actor_type.type_name, spec.name] = Route(
+                        actor_type.type_name, spec, counts, makes=actor_type.default_name is not None
+                    )
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._routes.values())
