@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runtime.guard.policy import ACTIONS, Access, Policy, is_reserved
+from runtime.guard.policy import ACTIONS, Access, Policy, is_readable, is_reserved
 
 __all__ = ("Authorizer", "Denial", "internal", "judge")
 
@@ -136,7 +136,7 @@ def judge(policy: Policy, scene: Scene, access: Access) -> str | None:
 
 def _judge_read(policy: Policy, scene: Scene, access: Access) -> str | None:
     table = access.target.lower()
-    if is_reserved(policy, table) and table not in policy.readable_internal:
+    if is_reserved(policy, table) and not is_readable(policy, table):
         return "object.reserved"
     if table in scene.modules:
         return None if table in policy.read_modules else "object.module"
@@ -185,7 +185,7 @@ def _judge_pragma(policy: Policy, scene: Scene, access: Access) -> str | None:
         return "object.pragma_function"
     table = _AUTOINDEX.sub(r"\1", argument)
     closed = is_reserved(policy, table) or argument in scene.internal_indexes
-    return "object.reserved" if closed and table not in policy.readable_internal else None
+    return "object.reserved" if closed and not is_readable(policy, table) else None
 
 
 def _judge_schema(policy: Policy, scene: Scene, access: Access) -> str | None:

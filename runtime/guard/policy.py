@@ -23,6 +23,7 @@ __all__ = (
     "Policy",
     "SqlLimits",
     "Verdict",
+    "is_readable",
     "is_reserved",
     "narrowed",
 )
@@ -104,8 +105,9 @@ class Policy:
     """What the SQL of strangers may do on a connection.
 
     `internal` are tables of the runtime that do not carry `reserved_prefix`; nobody but the runtime writes
-    them, and those in `readable_internal` may be read. `tables_allow` (None: all), `tables_block` and
-    `columns_block` (`"column"` or `"table.column"`) narrow it further; all names in lower case.
+    them. Those in `readable_internal`, or that begin with `readable_prefix`, may be read. `tables_allow` (None:
+    all), `tables_block` and `columns_block` (`"column"` or `"table.column"`) narrow it further; all names in
+    lower case.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Policy:
     pragmas: frozenset[str] = _PRAGMAS
     internal: frozenset[str] = frozenset({"session_state", "execution_logs"})
     readable_internal: frozenset[str] = frozenset()
+    readable_prefix: str | None = None
     reserved_prefix: str = "_"
     tables_allow: frozenset[str] | None = None
     tables_block: frozenset[str] | None = None
@@ -172,6 +175,13 @@ def is_reserved(policy: Policy, name: str) -> bool:
     """Return whether a name belongs to the runtime, in any case."""
     lowered = name.lower()
     return lowered.startswith(policy.reserved_prefix) or lowered in policy.internal
+
+
+def is_readable(policy: Policy, name: str) -> bool:
+    """Return whether a name that belongs to the runtime may be read all the same."""
+    lowered = name.lower()
+    prefix = policy.readable_prefix
+    return lowered in policy.readable_internal or (prefix is not None and lowered.startswith(prefix))
 
 
 ACTIONS: dict[int, str] = {
