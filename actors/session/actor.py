@@ -1,7 +1,7 @@
 """The session actor: a scratch database for one conversation, with code mode on it.
 
 Every method is declared once here; HTTP, CLI, helpers and tool schemas are views of it (DESIGN sections 1 and 7).
-Statements live in the mixins beside this file: `statements`, `state`, `transfer`, `code`.
+Statements live in the mixins beside this file: `statements`, `state`, `transfer`; code mode in `sandbox.runs`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from actors.session.code import CodeMethods
 from actors.session.state import StateMethods
 from actors.session.statements import StatementMethods
 from actors.session.transfer import TransferMethods
@@ -20,6 +19,7 @@ from runtime.guard import SESSION, Policy
 from runtime.jobs import Job
 from runtime.method import method
 from runtime.storage.profiles import Durability
+from sandbox.runs import CodeMethods
 
 if TYPE_CHECKING:
     from runtime.host import Host
