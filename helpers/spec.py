@@ -55,7 +55,8 @@ class HelperSpec:
     `whole`, `rows`, or the name of the one field of the answer that is handed over (`inserted`, `value`).
     `awaitable` helpers return an awaitable; the others block and hand over the value itself. `returns` is
     the Python type text of what user code gets, the awaiting aside. `read_only` and `destructive` are what
-    the method says of itself; they inform the docs, and enforce nothing.
+    the method says of itself; they inform the docs, and enforce nothing. `idempotent`: doing it twice is doing
+    it once.
     """
 
     path: str
@@ -66,6 +67,7 @@ class HelperSpec:
     returns: str = "Any"
     read_only: bool = False
     destructive: bool = False
+    idempotent: bool = False
 
     @property
     def namespace(self) -> str:

@@ -215,8 +215,34 @@ class Directory:
         def delete(tx: Transaction) -> None:
             tx.execute("DELETE FROM actors WHERE id = ?", (actor,))
             tx.execute("DELETE FROM alarms WHERE actor = ?", (actor,))
+            tx.execute("DELETE FROM control WHERE key GLOB ?", (f"secret/{actor}/*",))
 
         await self.connection.run(delete)
+
+    # Secrets of actors: here and not in their own files, which strangers' SQL runs in and exports copy
+
+    async def set_secret(self, actor: ActorId, name: str, value: bytes | None) -> None:
+        """Keep a secret of an actor until the actor is deleted; None forgets it."""
+
+        def write(tx: Transaction) -> None:
+            key = f"secret/{actor}/{name}"
+            if value is None:
+                tx.execute("DELETE FROM control WHERE key = ?", (key,))
+            else:
+                tx.execute("INSERT OR REPLACE INTO control VALUES (?, ?)", (key, value))
+
+        await self.connection.run(write)
+
+    async def secrets(self, actor: ActorId) -> dict[str, bytes]:
+        """Return the secrets of an actor by name."""
+        prefix = f"secret/{actor}/"
+        rows = await self.connection.run(
+            lambda tx: tx.all(
+                "SELECT key, value FROM control WHERE key GLOB ? ORDER BY key", (f"{prefix}*",)
+            ),
+            read_only=True,
+        )
+        return {str(key).removeprefix(prefix): bytes(value) for key, value in rows}
 
     async def set_pinned(self, actor: ActorId, pinned: bool, expires: float | None) -> None:
         """Keep an actor for good, or let it expire again at `expires`."""

@@ -36,6 +36,7 @@ __all__ = (
     "RequestTimeout",
     "SqlError",
     "StorageFull",
+    "ToolError",
     "TypeNotFound",
     "Unauthorized",
     "Unavailable",
@@ -229,6 +230,12 @@ class CorruptDatabase(DuraliteError):
     """Raised when a file is not a database or fails SQLite's checks."""
 
     code, status, title = "corrupt_database", 500, "The database file is damaged"
+
+
+class ToolError(DuraliteError):
+    """Raised when a tool of a connected server failed; the message is the server's, made safe to show."""
+
+    code, status, title = "tool_error", 502, "A tool failed"
 
 
 class DeadlineExceeded(DuraliteError):

@@ -90,6 +90,32 @@ class Limits(BaseModel):
     run_concurrency: int = _limit(4, "runs", "Programs that run at once in the whole service.", ge=1)
     run_waiting: int = _limit(256, "runs", "Programs that may wait for a place.", ge=1)
 
+    # Tool servers
+    tool_connect_s: float = _limit(
+        20.0, "seconds", "How long a tool server may take to start and to list its tools.", ge=0.1
+    )
+    tool_call_s: float = _limit(
+        30.0, "seconds", "The deadline of one tool call; the run's own is the outer.", ge=0.05
+    )
+    tool_calls_at_once: int = _limit(8, "calls", "Calls that one tool server gets side by side.", ge=1)
+    tool_calls_waiting: int = _limit(
+        512, "calls", "Calls that may wait for one tool server; more are refused.", ge=1
+    )
+    tool_message_bytes: int = _limit(
+        16 * MIB, "bytes", "One message of a tool server; a larger answer fails its call.", ge=64 * KIB
+    )
+    tool_result_bytes: int = _limit(
+        1 * MIB, "bytes", "JSON of a tool's result; a larger one goes into a table by itself.", ge=1024
+    )
+    tools_per_server: int = _limit(2_000, "tools", "Tools that are taken from one server.", ge=1)
+    tool_doc_bytes: int = _limit(
+        4 * KIB, "bytes", "Description of one tool, as programs and models see it.", ge=100
+    )
+    tool_schema_bytes: int = _limit(
+        64 * KIB, "bytes", "JSON of one tool's schema; a tool with a larger one is left out.", ge=1024
+    )
+    session_servers: int = _limit(8, "servers", "Tool servers that one session may connect to.", ge=0)
+
     # HTTP
     max_body_bytes: int = _limit(
         32 * MIB, "bytes", "Body of one request; a larger one is refused with 413.", ge=1024

@@ -52,6 +52,14 @@ class Settings(BaseSettings):
     session_ttl_s: float = Field(
         86_400.0, ge=1, description="A session that nobody used for so long is deleted."
     )
+    mcp_servers: Path | None = Field(
+        None,
+        description="File of tool servers for all sessions, in the `mcpServers` form of desktop clients.",
+    )
+    tool_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that sessions may connect to for tools: names, `*.example.com`, addresses, networks, each with `:port` if only one; none by default.",
+    )
     cors_origins: tuple[str, ...] = Field((), description="Web origins that may call; none by default.")
     allowed_hosts: tuple[str, ...] = Field(
         (),
