@@ -32,6 +32,9 @@ def setting_options(function: Any) -> Any:
 
 
 def _click_type(annotation: Any) -> tuple[Any, bool]:
+    if type(None) in (options := typing.get_args(annotation)):
+        # A setting that may be left out: the flag takes what it may be set to.
+        annotation = next(option for option in options if option is not type(None))
     if typing.get_origin(annotation) is Literal:
         return click.Choice(typing.get_args(annotation)), False
     if typing.get_origin(annotation) is tuple:
