@@ -116,6 +116,30 @@ class Limits(BaseModel):
     )
     session_servers: int = _limit(8, "servers", "Tool servers that one session may connect to.", ge=0)
 
+    # MCP
+    mcp_sessions: int = _limit(
+        1_000, "sessions", "Open MCP sessions of clients that shake hands; more are refused with 503.", ge=1
+    )
+    mcp_idle_s: float = _limit(
+        600.0,
+        "seconds",
+        "An MCP session without a request for so long is closed; its client begins anew.",
+        ge=0.05,
+    )
+    mcp_body_bytes: int = _limit(4 * MIB, "bytes", "One MCP message; data beyond goes over HTTP.", ge=1024)
+    mcp_result_bytes: int = _limit(
+        256 * KIB, "bytes", "JSON of one tool's answer or one resource: models pay for each byte.", ge=1024
+    )
+    mcp_docs_tokens: int = _limit(
+        2_000, "tokens", "The description of run_code, a quarter of its characters.", ge=200
+    )
+    mcp_job_s: float = _limit(
+        600.0,
+        "seconds",
+        "How long a tool call that asked for progress waits for the job it started.",
+        ge=0.05,
+    )
+
     # HTTP
     max_body_bytes: int = _limit(
         32 * MIB, "bytes", "Body of one request; a larger one is refused with 413.", ge=1024

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
         (),
         description="Hosts that sessions may connect to for tools: names, `*.example.com`, addresses, networks, each with `:port` if only one; none by default.",
     )
+    mcp_tools: tuple[str, ...] = Field(
+        ("code",),
+        description="Tools that MCP clients are shown: `code` (run_code and what goes with it), `all`, or names and patterns such as `session_*`.",
+    )
     cors_origins: tuple[str, ...] = Field((), description="Web origins that may call; none by default.")
     allowed_hosts: tuple[str, ...] = Field(
         (),
