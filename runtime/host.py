@@ -46,6 +46,7 @@ from runtime.storage.opening import move_in, remove_file, template
 from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
 from runtime.storage.watchdog import Watchdog
+from runtime.workers.pool import Workers
 
 __all__ = ("Host",)
 
@@ -66,7 +67,7 @@ class Host:
         self.registry = registry or Registry(settings.types)
         self.events = Events(settings.limits.events_kept)
         self.placement: Placement = LocalPlacement()
-        self.services: dict[str, Any] = {}
+        self.services: dict[str, Any] = {"workers": Workers(settings.limits)}
         self.directory: Directory
         self.alarms: AlarmScheduler
         self.watchdog: Watchdog
@@ -118,6 +119,7 @@ class Host:
             for actor_type in self.registry:
                 await actor_type.stop_type(self)
         finally:
+            await self.services["workers"].close()
             await self.directory.close()
             self.watchdog.close()
             if self._lock is not None:

@@ -140,6 +140,20 @@ class Limits(BaseModel):
         ge=0.05,
     )
 
+    # Worker processes
+    worker_processes: int = _limit(
+        0, "processes", "Imports, pipelines and exports that run at once; 0 means one a core."
+    )
+    worker_waiting: int = _limit(
+        256, "tasks", "Tasks that may wait for a worker process, in each of its two lanes.", ge=1
+    )
+    worker_s: float = _limit(
+        1_800.0, "seconds", "How long a task of a worker process may wait, and may work.", ge=1
+    )
+    worker_memory_bytes: int = _limit(
+        1 * GIB, "bytes", "Memory that a task may add to its worker process.", ge=64 * MIB
+    )
+
     # HTTP
     max_body_bytes: int = _limit(
         32 * MIB, "bytes", "Body of one request; a larger one is refused with 413.", ge=1024
