@@ -54,8 +54,9 @@ class HelperSpec:
     `parameters` stand in positional order. `result` says how the wire value becomes the user's value:
     `whole`, `rows`, or the name of the one field of the answer that is handed over (`inserted`, `value`).
     `awaitable` helpers return an awaitable; the others block and hand over the value itself. `returns` is
-    the Python type text of what user code gets, the awaiting aside. `read_only` and `destructive` are what
-    the method says of itself; they inform the docs, and enforce nothing. `idempotent`: doing it twice is doing
+    the Python type text of what user code gets, the awaiting aside. `read_only`, `destructive` and
+    `idempotent` are what the method or tool says of itself: they inform the docs, and tell a resumed run
+    what it may call again. `idempotent`: doing it twice is doing
     it once.
     """
 

@@ -33,8 +33,11 @@ __all__ = (
     "KeyRecord",
 )
 
-SCOPES = ("read", "write", "run", "admin")
-"""What a key may do: read, write, run code, and manage keys. `admin` holds the other three."""
+SCOPES = ("read", "write", "run", "approve", "admin")
+"""What a key may do: read, write, run code, approve what programs ask for, manage keys. `admin` holds the others.
+
+A key has `approve` only when asked for: an agent's own key cannot approve what its programs want to do.
+"""
 
 DEFAULT_SCOPES = ("read", "write", "run")
 

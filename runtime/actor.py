@@ -106,6 +106,9 @@ class Actor:
     def on_open(self, tx: Transaction) -> None:
         """Prepare the actor after its file was opened; a unit of the runtime's own. Does nothing by default."""
 
+    async def after_open(self) -> None:
+        """Take up work that a crash or a shutdown left, before the first call. Does nothing by default."""
+
     def alarm(self, tx: Transaction, event: AlarmEvent) -> Any:
         """Act on an alarm that is due. Write it as a unit (as here) or as `async def alarm(self, event)`.
 

@@ -26,6 +26,7 @@ __all__ = (
     "IdempotencyConflict",
     "InputError",
     "InternalError",
+    "Interrupted",
     "LimitExceeded",
     "MethodNotAllowed",
     "MethodNotFound",
@@ -33,6 +34,7 @@ __all__ = (
     "NotFound",
     "PayloadTooLarge",
     "RateLimited",
+    "Rejected",
     "RequestTimeout",
     "SqlError",
     "StorageFull",
@@ -236,6 +238,18 @@ class ToolError(DuraliteError):
     """Raised when a tool of a connected server failed; the message is the server's, made safe to show."""
 
     code, status, title = "tool_error", 502, "A tool failed"
+
+
+class Interrupted(ToolError):
+    """Raised in a resumed run for a call that was under way when the service ended: it may have happened."""
+
+    code, status, title = "interrupted", 502, "A call was cut off"
+
+
+class Rejected(DuraliteError):
+    """Raised in a program for a call that somebody was asked about, and rejected."""
+
+    code, status, title = "rejected", 403, "The call was rejected"
 
 
 class DeadlineExceeded(DuraliteError):

@@ -322,6 +322,7 @@ class Instance:
             self._alarms_left = []
         if self._jobs_left:
             await self.jobs.recover()
+        await self.actor.after_open()
 
     def abandon(self, error: DuraliteError) -> None:
         """Fail whatever waits or runs, and interrupt it."""

@@ -142,6 +142,17 @@ class Jobs:
         due = 0.0 if self._to_resume else None  # overdue, whatever the next clock shows
         await instance.host.directory.index_alarms(instance.id, [(JOBS_ALARM, due)])
 
+    async def hold(self, reason: str) -> None:
+        """Have the directory open this actor after a crash, as it does for jobs, until `let_go(reason)`."""
+        self._to_resume.add(reason)
+        await self.index()
+
+    async def let_go(self, reason: str) -> None:
+        """End a `hold`."""
+        self._to_resume.discard(reason)
+        if not self._to_resume:
+            await self.index()
+
     def _begin(self, record: Job, arguments: Mapping[str, Any]) -> None:
         function, _ = collect_jobs(type(self._instance.actor))[record.kind]
         progress = JobProgress(self, record)

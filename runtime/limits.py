@@ -90,6 +90,19 @@ class Limits(BaseModel):
     run_concurrency: int = _limit(4, "runs", "Programs that run at once in the whole service.", ge=1)
     run_waiting: int = _limit(256, "runs", "Programs that may wait for a place.", ge=1)
 
+    runs_kept: int = _limit(50, "runs", "Ended runs that an actor remembers; the oldest are forgotten.", ge=1)
+    run_record_bytes: int = _limit(
+        1 * MIB, "bytes", "Record of an ended run; large results in it are cut, and said so.", ge=4 * KIB
+    )
+    run_journal_bytes: int = _limit(
+        64 * MIB, "bytes", "Journal of a run under way; past it a crash cannot be resumed.", ge=64 * KIB
+    )
+    run_resumes: int = _limit(3, "times", "How often one run is taken up again after a crash.", ge=0)
+    run_approval_s: float = _limit(
+        86_400.0, "seconds", "How long a run waits for an approval; then it is cancelled.", ge=1
+    )
+    snippets_kept: int = _limit(500, "snippets", "Snippets that an actor holds.", ge=1)
+
     # Tool servers
     tool_connect_s: float = _limit(
         20.0, "seconds", "How long a tool server may take to start and to list its tools.", ge=0.1

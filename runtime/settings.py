@@ -49,6 +49,10 @@ class Settings(BaseSettings):
         description="`auto`: loopback without a key is the local owner. `required`: every request needs a key.",
     )
     engine: Literal["process", "monty"] = Field("process", description="What runs user code.")
+    approvals: tuple[str, ...] = Field(
+        (),
+        description="Helper calls of programs that wait for an approval: `tools.git.git_commit`, `tools.shop.*`, `db.exec:DROP`; none by default.",
+    )
     session_ttl_s: float = Field(
         86_400.0, ge=1, description="A session that nobody used for so long is deleted."
     )

@@ -165,6 +165,8 @@ def _strip_identity(path: Path) -> None:
             "DELETE FROM _duralite_meta WHERE key IN ('type', 'owner', 'name', 'created');"
             "DELETE FROM _duralite_alarms; DELETE FROM _duralite_jobs; DELETE FROM _duralite_idempotency;"
             "DELETE FROM execution_logs;"
+            # A copy of a run that goes on would do its work twice.
+            "DROP TABLE IF EXISTS _duralite_runs; DROP TABLE IF EXISTS _duralite_run_calls;"
         )
     finally:
         raw.close()

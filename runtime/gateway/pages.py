@@ -45,7 +45,7 @@ class CreateKey(BaseModel):
         pattern=ACCOUNT_PATTERN,
         description="The account the key speaks for; made if it is new.",
     )
-    scopes: list[Literal["read", "write", "run", "admin"]] = Field(
+    scopes: list[Literal["read", "write", "run", "approve", "admin"]] = Field(
         ["read", "write", "run"], min_length=1, description="What the key may do; admin holds the others."
     )
     label: str = Field("", max_length=200, pattern=LABEL_PATTERN, description="What the key is for.")
