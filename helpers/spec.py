@@ -56,8 +56,7 @@ class HelperSpec:
     `awaitable` helpers return an awaitable; the others block and hand over the value itself. `returns` is
     the Python type text of what user code gets, the awaiting aside. `read_only`, `destructive` and
     `idempotent` are what the method or tool says of itself: they inform the docs, and tell a resumed run
-    what it may call again. `idempotent`: doing it twice is doing
-    it once.
+    what it may call again. `idempotent`: doing it twice is doing it once.
     """
 
     path: str
