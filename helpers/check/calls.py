@@ -20,6 +20,7 @@ from .walk import Place, Walk
 __all__ = ("HelperRules",)
 
 _JSON = {"true": "True", "false": "False", "null": "None", "undefined": "None", "nil": "None", "NULL": "None"}
+_MOST_GUESSES = 20
 _PATCHED = ("hasattr", "getattr", "dir")
 _MISPLACED = {
     "return": ("return stands outside a function", "End with the value as the last line, without return."),
@@ -41,6 +42,7 @@ class HelperRules:
         self._tree = reach.tree
         self._found = found
         self._catches = walk.catches_calls
+        self._guesses = _MOST_GUESSES
         self._asked = {
             reach.path(call.args[0], place.scope)
             for call, place in walk.calls
@@ -113,7 +115,7 @@ class HelperRules:
     def _member(self, node: ast.AST, base: str, name: str, place: Place) -> None:
         if self._tree.member(base, name) or self._tree.has(base, name) or name in self._walk.stored:
             return
-        near = self._tree.nearest(base, name)
+        near = self._tree.nearest(base, name) if self._may_guess() else None
         members = sorted(self._tree.members[base])
         if near is not None:
             hint = f"Did you mean {near}?"
@@ -148,7 +150,7 @@ class HelperRules:
         given = self._reach.inputs
         if given is None or not isinstance(key, str) or key in given or not isinstance(node.ctx, ast.Load):
             return
-        near = next(iter(difflib.get_close_matches(key, given, 1)), None)
+        near = next(iter(difflib.get_close_matches(key[:80], given, 1)), None) if self._may_guess() else None
         names = ", ".join(map(repr, list(given)[:20])) or "nothing"
         hint = f"Did you mean inputs[{near!r}]?" if near else f"The inputs of this run are: {names}."
         finding = _at(
@@ -171,7 +173,14 @@ class HelperRules:
             certain=place.certain and self._sure(place) and not self._walk.may_end,
         )
 
+    def _may_guess(self) -> bool:
+        """Tell whether there is time for another guess: each compares a name with all that are known."""
+        self._guesses -= 1
+        return self._guesses >= 0
+
     def _near_name(self, name: str, place: Place) -> str | None:
+        if not self._may_guess():
+            return None
         for space in ("db", "sql"):
             if found := self._tree.member(space, name):
                 return found
@@ -182,7 +191,7 @@ class HelperRules:
             if scope.parent is None:
                 break
             scope = scope.parent
-        near = difflib.get_close_matches(name, known, 1, 0.75)
+        near = difflib.get_close_matches(name[:80], known, 1, 0.75)
         return near[0] if near else None
 
     # Calls
@@ -221,7 +230,7 @@ class HelperRules:
             if known not in parameters and not builder:
                 known = snake_case(known)
             if known not in parameters:
-                near = difflib.get_close_matches(known, parameters, 1)
+                near = difflib.get_close_matches(known[:80], parameters, 1) if self._may_guess() else []
                 guess = f" Did you mean {near[0]}?" if near else ""
                 found = near[0] if near else None
                 yield keyword, f"{spec.path} has no parameter {keyword.arg!r}.{guess}", found
@@ -270,7 +279,7 @@ def _misfits(
         node, text = wrong
         choices = [each for each in accepted.choices if isinstance(each, str)]
         written = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
-        near = difflib.get_close_matches(written, choices, 1)
+        near = difflib.get_close_matches(written[:80], choices, 1)
         yield node, f"{spec.path}: {parameter.name} {text}.", near[0] if near else None
 
 

@@ -47,6 +47,10 @@ class Lint:
         self._reach = reach
         self._found = found
         self._last: int | None = None
+        self._loops: dict[str, list[tuple[ast.expr, Place]]] = {}
+        for target, over, place in walk.loops:
+            if isinstance(target, ast.Name):
+                self._loops.setdefault(target.id, []).append((over, place))
 
     def apply(self, tree: ast.Module) -> None:
         """Look at the whole program."""
@@ -198,11 +202,8 @@ class Lint:
         if found is None or len(found[1]) != 1:
             return False
         return any(
-            isinstance(target, ast.Name)
-            and target.id == node.id
-            and at.scope.look_up(node.id) == found
-            and self._query_of(over, at) is not None
-            for target, over, at in self._walk.loops
+            at.scope.look_up(node.id) == found and self._query_of(over, at) is not None
+            for over, at in self._loops.get(node.id, ())
         )
 
     def _subscript(self, node: ast.Subscript, place: Place) -> None:

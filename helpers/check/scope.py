@@ -18,6 +18,8 @@ __all__ = ("ROOTS", "Reach", "Tree", "Trees", "snake_case")
 
 ROOTS = ("db", "sql", "tools", "helpers", "inputs")
 _DEEPEST = 12
+_MOST_BOUND = 4
+_NAME_CHARS = 80
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])")
 
 # What people call it elsewhere; used as a guess only where the helper exists.
@@ -94,7 +96,7 @@ class Tree:
 
     def nearest(self, path: str, name: str) -> str | None:
         """Return the whole path of the member that may be meant."""
-        wanted = snake_case(name)
+        wanted = snake_case(name[:_NAME_CHARS])
         known = self.members.get(path, set())
         near = difflib.get_close_matches(wanted, known, 1, 0.6)
         if not near and _MEANT.get(wanted) in known:
@@ -130,6 +132,7 @@ class Reach:
 
     tree: Tree
     inputs: Mapping[str, object] | None = None
+    _known: dict[tuple[int, str], str | None] = field(default_factory=dict)
 
     def path(self, node: Binding, scope: Scope, depth: int = 0) -> str | None:
         """Return the path that an expression stands for (`db`, `tools.shop`, `db.query`), or None."""
@@ -149,8 +152,16 @@ class Reach:
         if found is None:
             return name if name in ROOTS else None
         where, bound = found
-        if len(bound) > 4:
+        if len(bound) > _MOST_BOUND:
             return None
+        if (id(where), name) in self._known:
+            return self._known[id(where), name]
+        # None while it is looked for: a name that is bound to itself in a circle means nothing.
+        self._known[id(where), name] = None
+        path = self._known[id(where), name] = self._bound(name, where, bound, depth)
+        return path
+
+    def _bound(self, name: str, where: Scope, bound: list[Binding], depth: int) -> str | None:
         paths: set[str | None] = set()
         for value in bound:
             if isinstance(value, ast.Name) and value.id == name and name in ROOTS:
