@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +65,11 @@ class Events:
                 queue.put_nowait(event)
         return event
 
-    async def listen(self, actor: ActorId, last_id: str | None = None) -> AsyncIterator[Event]:
+    def position(self, actor: ActorId) -> str:
+        """Return the id that `listen` goes on from to get every event after this moment."""
+        return f"{self._boot}-{self._channel(actor).count}"
+
+    async def listen(self, actor: ActorId, last_id: str | None = None) -> AsyncGenerator[Event, None]:
         """Yield events from after `last_id` on (None: from now on), until the reader falls behind or stops."""
         channel = self._channel(actor)
         queue: asyncio.Queue[Event | None] = asyncio.Queue()

@@ -32,6 +32,7 @@ from runtime.gateway.cors import Cors
 from runtime.gateway.events import EventStreams
 from runtime.gateway.exchange import Exchange, Receive, Scope, Send
 from runtime.gateway.inflight import Inflight
+from runtime.gateway.mcp.edge import McpEdge
 from runtime.gateway.metrics import Metrics
 from runtime.gateway.pages import Pages
 from runtime.gateway.rates import Rates
@@ -72,6 +73,7 @@ class Parts:
         self.stop_streams = asyncio.Event()
         self.events = EventStreams(host, self.stop_streams)
         self.sockets = Sockets(host, self.access, self.rates, self.routes, self.stop_streams)
+        self.mcp = McpEdge(host, self.metrics, self.stop_streams)
         self.cors = Cors(self.access)
         self.site = build_site(self)
         self.other = self.metrics.route("none", "other")
@@ -153,6 +155,7 @@ class Gateway:
             await asyncio.gather(self._notes, return_exceptions=True)
             self._notes = None
         if self._parts is not None:
+            await self._parts.mcp.stop()
             await self._parts.accounts.flush()
             await self._parts.host.stop()
             self._parts = None
@@ -232,12 +235,17 @@ class Gateway:
             raise Unavailable("The service is shutting down.", hint="Retry in a few seconds.", retry_after=2)
         segments = x.scope["raw_path"].split(b"/")
         is_alias = len(segments) > 1 and segments[1] in parts.aliases
-        if not is_alias and (len(segments) < 2 or segments[1] != b"v1"):
+        is_mcp = segments[1:] == [b"mcp"]
+        if not is_alias and not is_mcp and (len(segments) < 2 or segments[1] != b"v1"):
             await self._visit_site(parts, x)
             return
         x.grant = await parts.access.ask(x.headers, x.scope)
         if parts.rates.active:
             parts.rates.take(x.grant, x)
+        if is_mcp:
+            x.label = parts.metrics.route("none", "mcp")
+            await parts.mcp.serve(x)
+            return
         if is_alias:
             await self._follow_alias(parts, x, segments[1:])
             return

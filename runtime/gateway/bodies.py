@@ -19,7 +19,7 @@ from runtime.limits import Limits
 from runtime.method import MethodSpec
 from runtime.values import loads
 
-__all__ = ("Bodies", "Shape", "json_or_text", "query_arguments", "text_arguments")
+__all__ = ("Bodies", "Shape", "bind_json", "json_or_text", "query_arguments", "text_arguments")
 
 Shape = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -130,12 +130,7 @@ class Bodies:
         data = self.parse(body)
         if shape is not None and type(data) is dict:
             data = shape(data)
-        try:
-            return spec.bind(data)
-        except InputError:
-            if not _whole_floats(spec, data):
-                raise
-            return spec.bind(data)
+        return bind_json(spec, data)
 
     def parse(self, body: bytes) -> Any:
         """Return the value of a JSON text that is not too deep.
@@ -176,6 +171,20 @@ class Bodies:
             hint="Flatten it, or send nested data as JSON text.",
             limit="max_json_depth",
         )
+
+
+def bind_json(spec: MethodSpec, data: Any) -> dict[str, Any]:
+    """Return checked arguments out of a JSON value, for which `10.0` is a whole number too.
+
+    Raises:
+        InputError: the arguments do not fit the method.
+    """
+    try:
+        return spec.bind(data)
+    except InputError:
+        if not _whole_floats(spec, data):
+            raise
+        return spec.bind(data)
 
 
 def _whole_floats(spec: MethodSpec, data: Any) -> bool:

@@ -8,10 +8,8 @@ from runtime.gateway.exchange import Exchange
 __all__ = ("Cors",)
 
 _METHODS = b"GET, POST, DELETE"
-_HEADERS = b"authorization, content-type, idempotency-key, if-none-match, last-event-id, x-api-key, x-request-id, x-request-timeout"
-_EXPOSED = (
-    b"etag, idempotent-replay, link, ratelimit, ratelimit-policy, retry-after, x-request-id, x-truncated"
-)
+_HEADERS = b"authorization, content-type, idempotency-key, if-none-match, last-event-id, mcp-method, mcp-name, mcp-protocol-version, mcp-session-id, x-api-key, x-request-id, x-request-timeout"
+_EXPOSED = b"etag, idempotent-replay, link, mcp-session-id, ratelimit, ratelimit-policy, retry-after, x-request-id, x-truncated"
 
 
 class Cors:

@@ -1,0 +1,196 @@
+"""The edge of MCP: `/mcp` of the gateway, behind the same checks of host, origin, key, rate and body as /v1/.
+
+The SDK costs a third of a second and its memory, so the first client loads it, in a thread. From there on one task
+holds the SDK's sessions; clients of the 2026 revision have none, those before it have one each, bounded in number
+and idle time. Neither carries rights: each request is asked who sends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from runtime.accounts import Grant
+from runtime.gateway.bodies import Bodies
+from runtime.gateway.exchange import Exchange, Receive, Send
+from runtime.host import Host
+from runtime.limits import Limits
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    from runtime.gateway.mcp.calls import Counts
+    from runtime.gateway.mcp.server import McpServer
+
+__all__ = ("McpEdge",)
+
+_THREAD_FROM = 256 * 1024
+_SEND_S = 30.0
+_EXCHANGE = "duralite.exchange"
+_LISTEN = "subscriptions/listen"
+_log = structlog.get_logger("duralite.mcp")
+
+
+class McpEdge:
+    """Serves `/mcp`; `stop_streams` is set when streams without an end must end."""
+
+    def __init__(self, host: Host, counts: Counts, stop_streams: asyncio.Event) -> None:
+        self._host = host
+        self._counts = counts
+        self._stop_streams = stop_streams
+        limits = host.settings.limits
+        self._bodies = Bodies(
+            limits.model_copy(update={"max_body_bytes": min(limits.mcp_body_bytes, limits.max_body_bytes)})
+        )
+        self._starting: asyncio.Task[_Running] | None = None
+
+    async def serve(self, x: Exchange) -> None:
+        """Answer one request of an MCP client, whose grant is known."""
+        assert x.grant is not None
+        endless = x.method == "GET"
+        body = b""
+        if x.method == "POST":
+            body = await self._bodies.read(x)
+            endless = await self._checked(body) == _LISTEN
+        else:
+            x.body_done = True
+        running = await self._running()
+        x.scope[_EXCHANGE] = x
+        x.scope["user"] = running.user(x.grant)
+        work = running.manager.handle_request(x.scope, _replay(body), _sender(x))
+        if endless:
+            await self._until_stopped(x, work)
+        else:
+            await work
+
+    async def _checked(self, body: bytes) -> str | None:
+        """Refuse what other edges refuse of JSON, and return the message's method; the SDK reads the body itself."""
+        if len(body) > _THREAD_FROM:
+            message = await asyncio.get_running_loop().run_in_executor(None, self._bodies.parse, body)
+        else:
+            message = self._bodies.parse(body)
+        method = message.get("method") if isinstance(message, dict) else None
+        return method if isinstance(method, str) else None
+
+    async def _until_stopped(self, x: Exchange, work: Any) -> None:
+        """Serve a stream without an end; a drain does not wait for it, so it ends when the drain begins."""
+        serving = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop_streams.wait())
+        try:
+            await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            is_cut = not serving.done()
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        if is_cut and x.status:
+            await x.send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif not serving.cancelled():
+            serving.result()
+
+    async def _running(self) -> _Running:
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
+        try:
+            return await asyncio.shield(self._starting)
+        except Exception:
+            self._starting = None
+            raise
+
+    async def _start(self) -> _Running:
+        running = await asyncio.get_running_loop().run_in_executor(None, _Running, self._host, self._counts)
+        await running.begin()
+        return running
+
+    async def stop(self) -> None:
+        """End all sessions. Idempotent."""
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            await asyncio.gather(starting, return_exceptions=True)
+            if not starting.cancelled() and starting.exception() is None:
+                await starting.result().end()
+
+
+class _Running:
+    """The SDK's part, once it is loaded. Made in a thread, because loading takes long."""
+
+    server: McpServer
+    manager: StreamableHTTPSessionManager
+
+    def __init__(self, host: Host, counts: Counts) -> None:
+        from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+        from mcp.server.auth.provider import AccessToken
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+        from sse_starlette.sse import AppStatus
+
+        from runtime.gateway.mcp.server import McpServer
+
+        # Our drain lets calls end; the library's would cut every stream off at the first signal.
+        AppStatus.enable_automatic_graceful_drain = False
+        limits: Limits = host.settings.limits
+        self._token, self._user = AccessToken, AuthenticatedUser
+        self.server = McpServer(host, counts=counts)
+        self.manager = StreamableHTTPSessionManager(
+            self.server.lowlevel,
+            max_request_body_size=limits.max_body_bytes,
+            max_sessions=limits.mcp_sessions,
+            session_idle_timeout=limits.mcp_idle_s,
+        )
+        self._end = asyncio.Event()
+        self._holder: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Open the sessions' task group, in a task of its own: it must be closed by the task that opened it."""
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._holder = asyncio.get_running_loop().create_task(self._hold(begun))
+        await begun
+
+    async def _hold(self, begun: asyncio.Future[None]) -> None:
+        async with self.manager.run():
+            begun.set_result(None)
+            await self._end.wait()
+
+    async def end(self) -> None:
+        """End all sessions."""
+        self.server.calls.follower.closing = True
+        self._end.set()
+        if self._holder is not None:
+            await asyncio.gather(self._holder, return_exceptions=True)
+
+    def user(self, grant: Grant) -> Any:
+        """Return what the SDK binds a session to: the key that opened it, or the account where there is no key."""
+        token = self._token(
+            token="",
+            client_id=grant.key or "",
+            subject=grant.account,
+            scopes=sorted(grant.scopes),
+        )
+        return self._user(token)
+
+
+def _replay(body: bytes) -> Receive:
+    """Return a `receive` that gives the body again. That the client went away is noticed by the gateway, not by it."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> MutableMapping[str, Any]:
+        if waiting:
+            return waiting.pop()
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets the event")
+
+    return receive
+
+
+def _sender(x: Exchange) -> Send:
+    async def send(message: MutableMapping[str, Any]) -> None:
+        # A client that takes nothing for so long has gone, whatever its connection says.
+        async with asyncio.timeout(_SEND_S):
+            if message["type"] == "http.response.start":
+                await x.begin(message["status"], *message.get("headers", ()))
+            else:
+                await x.send(message)
+
+    return send
