@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from helpers.kept import Kept
 from helpers.spec import HelperSpec
 
 from .calls import HelperRules
 from .lint import Lint
 from .report import Finding, Findings, Report
-from .scope import Reach, Trees
+from .scope import Reach, Tree
 from .syntax import parse
 from .walk import Walk
 
@@ -24,7 +25,7 @@ __all__ = ("CHECKED_CHARS", "Finding", "Report", "check")
 CHECKED_CHARS = 64 * 1024
 """A longer program is run without a check: reading it would hold up the service."""
 
-_TREES = Trees()
+_TREES = Kept(Tree.of)
 
 
 def check(

@@ -14,7 +14,7 @@ from helpers.spec import HelperSpec
 
 from .names import Binding, Scope
 
-__all__ = ("ROOTS", "Reach", "Tree", "Trees", "snake_case")
+__all__ = ("ROOTS", "Reach", "Tree", "snake_case")
 
 ROOTS = ("db", "sql", "tools", "helpers", "inputs")
 _DEEPEST = 12
@@ -107,23 +107,6 @@ class Tree:
             if wanted in self.members.get(other, ()):
                 return f"{other}.{wanted}"
         return None
-
-
-class Trees:
-    """Remembers the trees of the last specs. They are known again by identity: a change makes new objects."""
-
-    def __init__(self, most: int = 256) -> None:
-        self._most = most
-        self._held: dict[int, tuple[tuple[HelperSpec, ...], Tree]] = {}
-
-    def of(self, specs: tuple[HelperSpec, ...]) -> Tree:
-        """Return the tree of these specs."""
-        held = self._held.get(id(specs))
-        if held is None or held[0] is not specs:
-            if len(self._held) >= self._most:
-                self._held.clear()
-            held = self._held[id(specs)] = (specs, Tree.of(specs))
-        return held[1]
 
 
 @dataclass(slots=True)

@@ -117,6 +117,8 @@ class Program:
 
     def _make_module(self, job: dict[str, Any], libraries: dict[str, types.ModuleType]) -> types.ModuleType:
         found = names.scope(job["helpers"], self._channel, libraries)
+        # Functions of `helpers` itself (search, describe) stand beside the namespaces in it.
+        own = found.pop("helpers", None)
         module = types.ModuleType("__main__")
         module.__dict__.update(found)
         module.__dict__.update(
@@ -128,6 +130,7 @@ class Program:
         )
         helpers = types.ModuleType("helpers", "The helpers of this program.")
         helpers.__dict__.update(found, inputs=job["inputs"], **names.errors())
+        helpers.__dict__.update({name: getattr(own, name) for name in (dir(own) if own else ())})
         module.__dict__["helpers"] = helpers
         sys.modules.update({"__main__": module, "builtins": _BUILTINS, "helpers": helpers})
         return module
