@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from runtime.guard import Policy
 from runtime.method import MethodSpec, collect_methods
 from runtime.storage.migrations import Migration
+from runtime.storage.opening import files_folder
 from runtime.storage.profiles import Durability
 
 if TYPE_CHECKING:
@@ -98,6 +100,11 @@ class Actor:
     def jobs(self) -> Jobs:
         """The actor's jobs."""
         return self._instance.jobs
+
+    @property
+    def folder(self) -> Path:
+        """Where the actor may keep files beside its database; they go when it is deleted. Not made until it is used."""
+        return files_folder(self._instance.connection.path)
 
     def publish(self, kind: str, data: Any) -> None:
         """Send an event to whoever listens to this actor; call it on the event loop."""

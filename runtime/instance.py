@@ -31,7 +31,8 @@ from runtime.jobs import Jobs
 from runtime.method import MethodSpec
 from runtime.storage.connection import Connection, Unit
 from runtime.storage.transaction import Transaction
-from runtime.values import dumps
+from runtime.streams import Ready
+from runtime.values import dumps, loads
 
 if TYPE_CHECKING:
     from runtime.actor import Actor
@@ -198,6 +199,8 @@ class Instance:
             inside = context.until(deadline)
             use_context(inside if spec.kind == "concurrent" else inside.entered(self.id, self._label(spec)))
             answer = await spec.function(self.actor, **kwargs)
+            if isinstance(answer, Ready):
+                return answer.json if wire else loads(answer.json)
             return dumps(answer) if wire and not _is_wire(answer) else answer
 
         call = TurnCall(run, future, deadline)

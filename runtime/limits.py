@@ -167,6 +167,20 @@ class Limits(BaseModel):
         1 * GIB, "bytes", "Memory that a task may add to its worker process.", ge=64 * MIB
     )
 
+    # Sources
+    max_sources: int = _limit(1_000, "sources", "Data sources of one account.", ge=1)
+    source_memory_bytes: int = _limit(
+        512 * MIB, "bytes", "Memory of one query over Parquet, and of one conversion to it.", ge=64 * MIB
+    )
+    source_threads: int = _limit(2, "threads", "Threads of one query over Parquet.", ge=1)
+    source_temp_bytes: int = _limit(
+        1 * GIB, "bytes", "Temporary files of one query over Parquet (sorts, joins).", ge=0
+    )
+    source_cache_bytes: int = _limit(
+        100 * MIB, "bytes", "Kept answers of queries of sources, of all accounts (data-sources.md).", ge=0
+    )
+    source_cache_entries: int = _limit(500, "answers", "Kept answers and schemas of sources, each.", ge=0)
+
     # HTTP
     max_body_bytes: int = _limit(
         32 * MIB, "bytes", "Body of one request; a larger one is refused with 413.", ge=1024

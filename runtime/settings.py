@@ -68,6 +68,25 @@ class Settings(BaseSettings):
         ("code",),
         description="Tools that MCP clients are shown: `code` (run_code and what goes with it), `all`, or names and patterns such as `session_*`.",
     )
+    source_folders: tuple[Path, ...] = Field(
+        (),
+        description="Folders whose files may be registered as sources by their path, with all folders in them; none by default.",
+    )
+    new_data_sources: bool = Field(
+        True, description="Feature flag: data sources (the actor type `sources`, /api/sources)."
+    )
+    parquet_import: bool = Field(
+        True, description="Feature flag: import of CSV, XLSX and the like into sources of Parquet."
+    )
+    promote_size_bytes: int = Field(
+        0, ge=0, description="A session whose file is this large becomes a project by itself; 0: never."
+    )
+    promote_age_s: float = Field(
+        0.0, ge=0, description="A session that is still used at this age becomes a project by itself; 0: never."
+    )
+    promote_uses: int = Field(
+        0, ge=0, description="A session that was called so often becomes a project by itself; 0: never."
+    )
     cors_origins: tuple[str, ...] = Field((), description="Web origins that may call; none by default.")
     allowed_hosts: tuple[str, ...] = Field(
         (),

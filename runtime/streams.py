@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ("Download", "Upload")
+__all__ = ("Download", "Ready", "Upload")
 
 
 @dataclass(slots=True)
@@ -17,6 +17,13 @@ class Download:
     media_type: str
     filename: str | None = None
     __duralite_stream__: bool = field(default=True, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An answer that is JSON already: it leaves as it is, and is read only for a caller within this process."""
+
+    json: bytes
 
 
 @dataclass(frozen=True, slots=True)

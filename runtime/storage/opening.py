@@ -18,9 +18,14 @@ from runtime.guard import internal
 from runtime.storage.migrations import Migration, migrate
 from runtime.storage.profiles import Durability, pragmas
 
-__all__ = ("move_in", "open_error", "open_raw", "remove_file", "template")
+__all__ = ("files_folder", "move_in", "open_error", "open_raw", "remove_file", "template")
 
 _BESIDE = ("-wal", "-shm", "-journal")
+
+
+def files_folder(path: Path) -> Path:
+    """Return where an actor keeps files that are no database: beside its own file, and removed with it."""
+    return path.with_suffix(".files")
 
 
 def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) -> sqlite3.Connection:
@@ -46,6 +51,7 @@ def _place(path: Path, content: bytes, *, durable: bool) -> None:
     # A deletion that a crash cut short may have left these; a WAL that fits no file must not be replayed.
     for suffix in _BESIDE:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+    shutil.rmtree(files_folder(path), ignore_errors=True)
     # Written beside and renamed, so that a crash in between leaves no half file under the name.
     fresh = path.with_suffix(".new")
     with fresh.open("wb") as file:
@@ -95,6 +101,7 @@ def remove_file(path: Path) -> bool:
     # The main file first: without it the others are nothing, and a new file clears them away.
     for suffix in ("", *_BESIDE):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+    shutil.rmtree(files_folder(path), ignore_errors=True)
     return found
 
 
