@@ -167,6 +167,17 @@ class Limits(BaseModel):
         1 * GIB, "bytes", "Memory that a task may add to its worker process.", ge=64 * MIB
     )
 
+    # Projects
+    max_original_bytes: int = _limit(
+        100 * MIB,
+        "bytes",
+        "An imported file up to this size is kept, to be parsed again with other options.",
+        ge=0,
+    )
+    import_fetch_s: float = _limit(300.0, "seconds", "How long a file may take to arrive from a URL.", ge=0.1)
+    max_pipelines: int = _limit(200, "pipelines", "Pipelines that one project holds.", ge=1)
+    max_pipeline_steps: int = _limit(200, "steps", "Steps of one pipeline.", ge=1)
+
     # Sources
     max_sources: int = _limit(1_000, "sources", "Data sources of one account.", ge=1)
     source_memory_bytes: int = _limit(

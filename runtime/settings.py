@@ -82,10 +82,20 @@ class Settings(BaseSettings):
         0, ge=0, description="A session whose file is this large becomes a project by itself; 0: never."
     )
     promote_age_s: float = Field(
-        0.0, ge=0, description="A session that is still used at this age becomes a project by itself; 0: never."
+        0.0,
+        ge=0,
+        description="A session that is still used at this age becomes a project by itself; 0: never.",
     )
     promote_uses: int = Field(
         0, ge=0, description="A session that was called so often becomes a project by itself; 0: never."
+    )
+    import_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that projects may import files from by URL: names, `*.example.com`, addresses, networks, each with `:port` if only one; none by default.",
+    )
+    ask_hook: str | None = Field(
+        None,
+        description="`module:function` that turns a question which `ask` did not understand into a SELECT or a sentence that it does; none by default.",
     )
     cors_origins: tuple[str, ...] = Field((), description="Web origins that may call; none by default.")
     allowed_hosts: tuple[str, ...] = Field(
