@@ -14,6 +14,7 @@ from runtime.cli.config import COMMANDS as CONFIG
 from runtime.cli.demo import COMMANDS as DEMO
 from runtime.cli.doctor import COMMANDS as DOCTOR
 from runtime.cli.keys import COMMANDS as KEYS
+from runtime.cli.mcp import COMMANDS as MCP
 from runtime.cli.serve import COMMANDS as SERVE
 from runtime.cli.sessions import COMMANDS as SESSIONS
 from runtime.cli.tools import COMMANDS as TOOLS
@@ -45,7 +46,7 @@ def cli() -> None:
     """
 
 
-for _command in (*SERVE, *CODE, *SESSIONS, *KEYS, *TOOLS, *CONFIG, *DOCTOR, *DEMO, *BENCH):
+for _command in (*SERVE, *CODE, *SESSIONS, *KEYS, *TOOLS, *MCP, *CONFIG, *DOCTOR, *DEMO, *BENCH):
     cli.add_command(_command)
 
 

@@ -27,7 +27,7 @@ from runtime.logs import set_up_logs
 from runtime.settings import Settings
 from runtime.values import dumps
 
-__all__ = ("Client", "Place", "connect", "running_service", "session_path")
+__all__ = ("Client", "Place", "connect", "own_settings", "running_service", "session_path")
 
 SERVER_FILE = "server.json"
 # Calls carry their own deadline on the server; this only ends a wait for a server that is gone.
@@ -144,10 +144,7 @@ async def connect(place: Place) -> AsyncIterator[Client]:
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT) as http:
             yield Client(http)
         return
-    # Who can read the folder owns it: no key is asked for, whatever the service would ask on its port.
-    settings = settings.model_copy(
-        update={"bind": "127.0.0.1", "auth": "auto", "allowed_hosts": (), "log_level": _quieter(settings)}
-    )
+    settings = own_settings(settings)
     set_up_logs(settings)
     async with Host(settings) as host:
         transport = InProcess(create_app(settings, host=host))
@@ -156,6 +153,14 @@ async def connect(place: Place) -> AsyncIterator[Client]:
             transport=transport, base_url=base, headers=headers, timeout=_TIMEOUT
         ) as http:
             yield Client(http)
+
+
+def own_settings(settings: Settings) -> Settings:
+    """Return the settings with which a command opens the data folder itself."""
+    # Who can read the folder owns it: no key is asked for, whatever the service would ask on its port.
+    return settings.model_copy(
+        update={"bind": "127.0.0.1", "auth": "auto", "allowed_hosts": (), "log_level": _quieter(settings)}
+    )
 
 
 def _quieter(settings: Settings) -> str:

@@ -23,7 +23,7 @@ from runtime.cli.output import Output
 from runtime.errors import DuraliteError
 from runtime.settings import config_file
 
-__all__ = ("Body", "connected", "data_option", "local")
+__all__ = ("Body", "connected", "data_option", "local", "place_options")
 
 Body = Callable[..., Any]
 _SHARED = ("url", "key", "as_json", "quiet")
@@ -63,7 +63,7 @@ def connected(name: str, *, example: str) -> Callable[[Body], click.Command]:
 
             _end(out, lambda: asyncio.run(ask()))
 
-        return _command(name, example, _output_options(_place_options(run)))
+        return _command(name, example, _output_options(place_options(run)))
 
     return make
 
@@ -90,7 +90,8 @@ def data_option(run: Body) -> Body:
     return click.option("--data", type=kind, help="The data folder (setting `data`).")(run)
 
 
-def _place_options(run: Body) -> Body:
+def place_options(run: Body) -> Body:
+    """Add `--url`, `--key` and `--data`."""
     run = data_option(run)
     run = click.option("--key", envvar="DURALITE_KEY", help="The key for the service (DURALITE_KEY).")(run)
     return click.option(

@@ -40,16 +40,18 @@ from runtime.gateway.version import version_facts
 from runtime.host import Host
 from runtime.ids import ActorAddress
 
-__all__ = ("EXCHANGE", "McpServer")
+__all__ = ("EXCHANGE", "INSTRUCTIONS", "McpServer")
 
 EXCHANGE = "duralite.exchange"
 """Where the scope of a request carries the gateway's exchange."""
 
-_INSTRUCTIONS = """\
+INSTRUCTIONS = """\
 duralite gives each session a SQLite database of its own; a name is enough, and a new name makes a new session. \
 Write a program with run_code for anything that takes more than one statement: it has the database at hand as db, \
 and keeps data out of the conversation. Errors say what to do instead.\
 """
+"""What a client may tell its model of this server."""
+
 _API, _DOCS = "helpers.api", "helpers.docs"
 _Context = ServerRequestContext[Any, Any]
 
@@ -82,7 +84,7 @@ class McpServer:
             "duralite",
             version=str(version_facts()["version"]),
             title="duralite",
-            instructions=_INSTRUCTIONS,
+            instructions=INSTRUCTIONS,
             # No tool takes arguments in headers, and listing them all for each call would find that out anew.
             get_tool_input_schema=lambda name: None,
             on_list_tools=self._list_tools,
