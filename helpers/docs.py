@@ -2,16 +2,18 @@
 
 A model reads them with every request, so they keep to a budget of tokens (estimated as characters / 4).
 Detail is given up in a fixed order until the text fits: first the builders' docs become one line for each,
-then those of `tools`, then those of `db`; then, in the same order, the lines become bare names. The example,
-the limits and the refusals always stay.
+then those of `tools`, then those of `db`; then, in the same order, the lines become bare names. Connected tools
+take a third of the budget at most: where there are more, they are told as names, or as namespaces with the
+number of their tools. The example, the limits and the refusals always stay.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Literal, get_args
 
 from helpers.spec import HelperSpec
 from runtime.guard.rules import RULES
@@ -67,7 +69,9 @@ _LIMITS = {
     "run_result_bytes": "for the result: return a summary, keep the data in tables",
 }
 
-Level = Literal["full", "lines", "names"]
+Level = Literal["full", "lines", "names", "counts"]
+_DETAIL: tuple[Level, ...] = get_args(Level)
+_SPACES_COUNTED = 40
 _SPACES = ("sql", "tools", "db")
 _LEVELS: tuple[tuple[Level, Level, Level], ...] = (
     ("full", "full", "full"),
@@ -91,19 +95,48 @@ def model_docs(
     limits: Limits | None = None,
     budget: int = 4_000,
     discovery: bool = False,
+    gaps: str = "",
 ) -> str:
     """Return the docs as Markdown, within `budget` tokens where the parts that always stay leave room.
 
-    With `discovery` they say that `helpers.search` and `helpers.describe` are in scope.
+    With `discovery` they say that `helpers.search` and `helpers.describe` are in scope. `gaps` is what the
+    engine lacks of Python, as it says itself.
     """
-    each = tuple(helpers)
+    each = [helper for helper in helpers if helper.namespace != "helpers"]
     table = limits or Limits()
+    least = _tools_level([helper for helper in each if _space(helper) == "tools"], budget // 3)
     text = ""
     for levels in _LEVELS:
-        text = _document(each, table, dict(zip(_SPACES, levels, strict=True)), discovery)
+        chosen = dict(zip(_SPACES, levels, strict=True))
+        chosen["tools"] = max(chosen["tools"], least, key=_DETAIL.index)
+        text = _document(each, table, chosen, discovery, gaps)
         if estimate_tokens(text) <= budget:
-            break
+            return text
     return text
+
+
+def _space(helper: HelperSpec) -> str:
+    space = helper.path.partition(".")[0]
+    return space if space in _SPACES else "tools"
+
+
+def _tools_level(tools: list[HelperSpec], budget: int) -> Level:
+    """Return the most detail with which connected tools stay within a budget."""
+    for level in _DETAIL[:-1]:
+        if estimate_tokens("\n".join(_tools_text(tools, level))) <= budget:
+            return level
+    return _DETAIL[-1]
+
+
+def _tools_text(tools: list[HelperSpec], level: Level) -> list[str]:
+    if level == "counts":
+        counts = Counter(helper.namespace for helper in tools)
+        shown = [f"`{space}` ({number:,})" for space, number in counts.most_common(_SPACES_COUNTED)]
+        more = f", and {len(counts) - len(shown):,} more" if len(counts) > len(shown) else ""
+        told = f"{len(tools):,} tools are connected: {', '.join(shown)}{more}."
+        return [f'## tools\n\n{told} Find one with `helpers.search("words")`.\n'] if tools else []
+    groups = groupby(tools, key=lambda helper: helper.namespace)
+    return [f"## {space}\n\n{_section(list(members), level)}\n" for space, members in groups]
 
 
 def helper_doc(helper: HelperSpec) -> str:
@@ -118,11 +151,16 @@ def helper_doc(helper: HelperSpec) -> str:
 
 
 def _document(
-    helpers: Sequence[HelperSpec], limits: Limits, levels: dict[str, Level], discovery: bool
+    helpers: Sequence[HelperSpec], limits: Limits, levels: dict[str, Level], discovery: bool, gaps: str
 ) -> str:
     parts = [_INTRODUCTION + (_DISCOVERY if discovery else "")]
-    for space, members in groupby(helpers, key=lambda helper: helper.namespace):
-        level = levels.get(space.partition(".")[0], levels["tools"])
+    if gaps:
+        parts.append(f"## What this Python lacks\n\n{gaps.strip()}\n")
+    for space, members in groupby(helpers, key=_space):
+        level = levels[space]
+        if space == "tools":
+            parts += _tools_text(list(members), level)
+            continue
         remark = _SQL_OPTIONS if space == "sql" and level != "names" else ""
         parts.append(f"## {space}\n\n{remark}{_section(list(members), level)}\n")
     parts.append(f"## Example\n\n```python\n{EXAMPLE}```\n")

@@ -20,12 +20,16 @@ from typing import Any, Literal, get_args
 from runtime.errors import InputError
 from runtime.method import MethodSpec
 
-__all__ = ("TARGETS", "Target", "tool_name", "tool_schemas", "without_nulls")
+__all__ = ("CODE_TOOL", "TARGETS", "Target", "code_tool", "tool_name", "tool_schemas", "without_nulls")
 
 Target = Literal["openai", "openai-chat", "anthropic", "mcp"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
+CODE_TOOL = "run_code"
+"""The one tool that takes a program."""
+
 MAX_NAME = 64
+_CODE_ARGUMENTS = ("code", "inputs")
 # What strict mode knows; anything else (a default, a length) would make the API refuse the tool.
 _STRICT_WORDS = frozenset(
     {"type", "properties", "items", "anyOf", "enum", "const", "description", "$ref", "$defs"}
@@ -57,8 +61,7 @@ def tool_schemas(
         InputError: the target is unknown.
         ValueError: two methods come to the same tool name, or one has an argument of the name `actor`.
     """
-    if target not in TARGETS:
-        raise InputError(f"There is no tool format {target!r:.40}.", hint=f"Use one of {', '.join(TARGETS)}.")
+    _known_target(target)
     each = [m for m in (methods.values() if isinstance(methods, Mapping) else methods) if m.public]
     names: dict[str, str] = {}
     tools = []
@@ -67,8 +70,37 @@ def tool_schemas(
         if name in names:
             raise ValueError(f"{method.name} and {names[name]} both come to the tool name {name!r}.")
         names[name] = method.name
-        tools.append(_tool(method, name, target, _input(method, actor)))
+        tools.append(_tool(method, name, target, _input(method, actor), method.doc))
     return tools
+
+
+def code_tool(
+    run: MethodSpec, target: str, *, description: str, actor: str | None = "session"
+) -> dict[str, Any]:
+    """Return the one tool for code mode: `run_code(session, code, inputs?)`.
+
+    Args:
+        run: The `run` method of an actor type.
+        target: One of `TARGETS`.
+        description: What a program has at hand (`helpers.docs.model_docs`).
+        actor: As for `tool_schemas`.
+
+    Raises:
+        InputError: the target is unknown.
+    """
+    _known_target(target)
+    schema = _input(run, actor)
+    kept = (actor, *_CODE_ARGUMENTS)
+    schema["properties"] = {name: schema["properties"][name] for name in kept if name in schema["properties"]}
+    schema["required"] = [name for name in schema.get("required", ()) if name in kept]
+    schema = {
+        "type": "object",
+        **{key: schema[key] for key in ("properties", "required", "additionalProperties")},
+    }
+    made = _tool(run, CODE_TOOL, target, schema, description)
+    if target == "mcp":
+        made["title"] = "Run code"
+    return made
 
 
 def tool_name(name: str, prefix: str = "") -> str:
@@ -87,14 +119,21 @@ def without_nulls(method: MethodSpec, arguments: Mapping[str, Any]) -> dict[str,
     return {name: value for name, value in arguments.items() if value is not None or name not in optional}
 
 
-def _tool(method: MethodSpec, name: str, target: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _known_target(target: str) -> None:
+    if target not in TARGETS:
+        raise InputError(f"There is no tool format {target!r:.40}.", hint=f"Use one of {', '.join(TARGETS)}.")
+
+
+def _tool(
+    method: MethodSpec, name: str, target: str, schema: dict[str, Any], description: str
+) -> dict[str, Any]:
     if target == "anthropic":
-        return {"name": name, "description": method.doc, "input_schema": schema}
+        return {"name": name, "description": description, "input_schema": schema}
     if target == "mcp":
         return {
             "name": name,
             "title": method.name.replace("_", " ").capitalize(),
-            "description": method.doc,
+            "description": description,
             "inputSchema": schema,
             "outputSchema": _output(method),
             "annotations": {
@@ -108,7 +147,7 @@ def _tool(method: MethodSpec, name: str, target: str, schema: dict[str, Any]) ->
         parameters, strict = _strict(schema), True
     except _NotStrictError:
         parameters, strict = schema, False
-    function = {"name": name, "description": method.doc, "parameters": parameters, "strict": strict}
+    function = {"name": name, "description": description, "parameters": parameters, "strict": strict}
     return (
         {"type": "function", "function": function}
         if target == "openai-chat"

@@ -14,6 +14,7 @@ from pydantic import Field
 from actors.session.state import StateMethods
 from actors.session.statements import StatementMethods
 from actors.session.transfer import TransferMethods
+from helpers.methods import ToolMethods
 from runtime.actor import Actor
 from runtime.guard import SESSION, Policy
 from runtime.jobs import Job
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ("SessionActor",)
 
 
-class SessionActor(StatementMethods, StateMethods, TransferMethods, CodeMethods, Actor, type_name="session"):
+class SessionActor(
+    StatementMethods, StateMethods, TransferMethods, CodeMethods, ToolMethods, Actor, type_name="session"
+):
     """A scratch database for one conversation."""
 
     profile: ClassVar[Durability] = Durability.NORMAL
