@@ -1,0 +1,67 @@
+"""The project actor: a lasting database for the rows of a file, with pipelines over them (project-database.md).
+
+A project is a session too: statements, saved state and code mode are the session's own mixins. What is its own
+lies in the files beside this one: `imports`, `reading`, `exploring`, `pipelines`, `exports`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+from pydantic import Field as Doc
+
+from actors.project.catalogue import MIGRATIONS, PREFIX, tidy
+from actors.project.exploring import ExploreMethods
+from actors.project.reading import ReadMethods
+from actors.session.state import StateMethods
+from actors.session.statements import StatementMethods
+from runtime.actor import Actor
+from runtime.guard import SESSION, Policy
+from runtime.jobs import Job
+from runtime.method import method
+from runtime.storage.migrations import Migration
+from runtime.storage.profiles import Durability
+from runtime.storage.transaction import Transaction
+from sandbox.runs import CodeMethods
+
+__all__ = ("PROJECT", "ProjectActor")
+
+PROJECT = replace(
+    SESSION,
+    name="project",
+    readable_internal=SESSION.readable_internal | {"_duralite_datasets", "_duralite_columns"},
+    readable_prefix=PREFIX,
+    limits=replace(SESSION.limits, columns=2_000, sql_length=1_000_000),
+)
+"""What SQL of strangers may do in a project: all that it may in a session, and read the data tables."""
+
+
+class ProjectActor(
+    ReadMethods, ExploreMethods, StatementMethods, StateMethods, CodeMethods, Actor, type_name="project"
+):
+    """A database of imported rows, with pipelines over them."""
+
+    migrations: ClassVar[tuple[Migration, ...]] = MIGRATIONS
+    profile: ClassVar[Durability] = Durability.NORMAL
+    policy: ClassVar[Policy | None] = PROJECT
+
+    def on_open(self, tx: Transaction) -> None:
+        """Drop what a crash left half filled."""
+        tx.execute("PRAGMA secure_delete=FAST")
+        tidy(tx)
+
+    @method(read_only=True, concurrent=True)
+    async def list_jobs(self, limit: Annotated[int, Doc(ge=1, le=1000)] = 100) -> list[Job]:
+        """Return the jobs of this project, the newest first."""
+        return await self.jobs.list(limit)
+
+    @method(read_only=True, concurrent=True, aliases=("GET /api/projects/{name}/jobs/{id}",))
+    async def get_job(self, id: Annotated[str, Doc(description="The job's id.")]) -> Job:
+        """Return one job: state, phase, done and total, result or error."""
+        return await self.jobs.get(id)
+
+    @method(idempotent=True, concurrent=True)
+    async def cancel_job(self, id: Annotated[str, Doc(description="The job's id.")]) -> Job:
+        """Cancel a job; one that ended stays as it is."""
+        return await self.jobs.cancel(id)
