@@ -1,77 +1,314 @@
 """The funnel is the one door from a program to the world: each helper call of a run goes through `Funnel.call`.
 
-Only methods that are declared as helpers can be reached; their arguments are checked like those of any other
-caller, and what they did is counted.
+Only helpers that the actor has can be reached; their arguments are checked like those of any other caller. What
+was called before a crash is answered from the journal, what is marked waits for an approval, and what is done is
+written into the journal as it is done.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
 
 from helpers.api import db_helpers
 from runtime.actor import Actor
 from runtime.context import CallContext
-from runtime.errors import DuraliteError, NotFound
+from runtime.errors import Conflict, DuraliteError, Interrupted, NotFound, Rejected
 from runtime.instance import Instance
 from runtime.method import MethodSpec
+from runtime.storage.transaction import Transaction
+from runtime.values import dumps
+from sandbox import codec
 from sandbox.engine import Encoded, HelperSpec
+from sandbox.runs.approvals import why_ask
+from sandbox.runs.journal import Divergence, Entry, Journal
 from sandbox.runs.result import CALLS_LISTED, RunCall
 
-if TYPE_CHECKING:
-    from runtime.host import Host
-
-__all__ = ("Funnel", "helpers_of")
+__all__ = ("Door", "Funnel", "helpers_of")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a program may call: the helper as it sees it, and the method behind it (None: a tool)."""
+
+    helper: HelperSpec
+    method: MethodSpec | None
+
+
 class Funnel:
-    """The host's side of one run (`sandbox.engine.Host`)."""
+    """The host's side of one attempt at a run (`sandbox.engine.Host`).
 
-    host: Host
-    instance: Instance
-    specs: dict[str, MethodSpec]
-    context: CallContext
-    calls: list[RunCall] = field(default_factory=list)
-    writes: int = 0
+    `marks` are the calls that need an approval. With `look`, nothing is done: every answer comes from the record.
+    `stopped` says why the funnel ended the run itself; `engine` is the task that it then cancels.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        doors: Mapping[str, Door],
+        journal: Journal,
+        context: CallContext,
+        *,
+        marks: Sequence[str] = (),
+        look: bool = False,
+    ) -> None:
+        self.calls: list[RunCall] = []
+        self.count = 0
+        self.writes = 0
+        self.printed: list[str] = []
+        self.stopped: Literal["paused"] | Divergence | None = None
+        self.engine: asyncio.Task[Any] | None = None
+        self._instance = instance
+        self._doors = doors
+        self._journal = journal
+        self._context = context
+        self._marks = marks
+        self._look = look
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._pausing: asyncio.Task[None] | None = None
 
     async def call(self, index: int, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Serve one helper call."""
-        spec = self.specs.get(name)
-        if spec is None:
-            known = ", ".join(sorted(self.specs))
+        door = self._doors.get(name)
+        if door is None:
+            known = ", ".join(sorted(self._doors)[:60])
             raise NotFound(f"There is no helper {name!r:.80}.", hint=f"Helpers: {known}.")
         started = time.perf_counter()
         call = RunCall(name, 0.0)
+        self.count += 1
         if len(self.calls) < CALLS_LISTED:
             self.calls.append(call)
         try:
-            bound = spec.bind_call(args, kwargs)
-            if spec.helper == "rows":
-                bound["row_format"] = "arrays"
-            answer = await self.host.call(self.instance.address, spec, bound, self.context, wire=True)
-            if not spec.read_only:
-                self.writes += 1
-            return Encoded(answer)
+            return Encoded(await self._serve(door, args, kwargs))
         except DuraliteError as error:
             call.error = f"{type(error).__name__}: {error.message}"[:300]
             raise
+        except Divergence as divergence:
+            self._stop(divergence)
+            return await _for_ever()
         finally:
             call.ms = round((time.perf_counter() - started) * 1e3, 3)
 
     def output(self, stream: str, text: str) -> None:
-        """Take printed text; the outcome carries it whole, so nothing is done here."""
+        """Keep printed text for a run that pauses; else the outcome carries it."""
+        self.printed.append(text)
+
+    async def aclose(self) -> None:
+        """Let go of a pause that came to nothing because the run ended. Idempotent."""
+        if self._pausing is not None:
+            self._pausing.cancel()
+            await asyncio.wait([self._pausing])
+
+    # One call
+
+    async def _serve(self, door: Door, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+        name = door.helper.path
+        bound = kwargs
+        if door.method is not None:
+            bound = door.method.bind_call(args, kwargs)
+            if door.method.helper == "rows":
+                bound["row_format"] = "arrays"
+        entry = self._journal.enter(name, args, kwargs)
+        if entry.recorded is not None:
+            return await self._again(door, entry, args, bound)
+        await self._journal.catch_up(entry, wait=door.helper.awaitable)
+        if self._look:
+            raise Divergence(f"it calls {name} with {entry.args[:200]}, which is not in the record")
+        if (why := why_ask(self._marks, name, bound)) is not None:
+            return await self._ask(entry, why)
+        return await self._do(door, entry, args, bound)
+
+    async def _again(self, door: Door, entry: Entry, args: list[Any], bound: dict[str, Any]) -> bytes:
+        """Serve a call that is in the journal."""
+        recorded = entry.recorded
+        assert recorded is not None
+        if recorded.done is not None:
+            data = await self._journal.recall(entry, recorded)
+            self.writes += not door.helper.read_only
+            return data
+        if recorded.state == "cancelled":
+            return await _for_ever()  # as the first time, until the program gives it up
+        if self._look:
+            raise Divergence(f"the call of {entry.name} did not end in the record")
+        await self._journal.catch_up(entry, wait=True)
+        if recorded.state == "rejected":
+            return await self._reject(entry, recorded.id)
+        if recorded.state == "started" and not (door.helper.read_only or door.helper.idempotent):
+            error = Interrupted(
+                f"The service ended while {entry.name} was under way: it may have happened.",
+                hint="Look whether it did, before you call it again.",
+                exception="ToolError",
+            )
+            self._journal.note_error(entry, error)
+            raise error
+        if recorded.state == "asked":
+            return await self._ask(entry, "asked before")
+        return await self._do(door, entry, args, bound)
+
+    async def _reject(self, entry: Entry, number: int) -> bytes:
+        run = self._journal.run
+
+        def reason(tx: Transaction) -> str:
+            row = tx.one(
+                "SELECT result FROM main._duralite_run_calls WHERE run = ? AND id = ?", (run, number)
+            )
+            return str(orjson.loads(row[0])["reason"]) if row is not None else ""
+
+        said = await self._instance.connection.run(reason, read_only=True)
+        error = Rejected(
+            f"{entry.name} was not approved" + (f": {said}" if said else "."),
+            hint="Do without this call, or end and say what is needed.",
+        )
+        self._journal.note_error(entry, error)
+        raise error
+
+    async def _do(self, door: Door, entry: Entry, args: list[Any], bound: dict[str, Any]) -> bytes:
+        """Make a call for the first time."""
+        if self._pausing is not None:
+            return await _for_ever()  # it is made when the run goes on
+        self._under_way += 1
+        try:
+            if door.method is None:
+                data = await self._outside(door, entry, self._tool(door, args, bound))
+            elif door.helper.read_only:
+                data = await self._send(door.method, bound)
+                self._journal.note(entry, "ok", data)
+            elif door.method.kind == "unit":
+                data = await self._effect(door.method, entry, bound)
+            else:
+                data = await self._outside(door, entry, self._send(door.method, bound))
+        except DuraliteError as error:
+            self._journal.note_error(entry, error)
+            raise
+        except asyncio.CancelledError:
+            self._journal.note(entry, "cancelled", None)
+            raise
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+        self.writes += not door.helper.read_only
+        if self._journal.crowded:
+            await self._journal.flush()
+        return data
+
+    async def _send(self, spec: MethodSpec, bound: dict[str, Any]) -> bytes:
+        instance = self._instance
+        data: bytes = await instance.host.call(instance.address, spec, bound, self._context, wire=True)
+        return data
+
+    async def _effect(self, spec: MethodSpec, entry: Entry, bound: dict[str, Any]) -> bytes:
+        """Do what changes the database: its row in the journal commits with it."""
+        await self._journal.begun()
+        if self._journal.off:
+            return await self._send(spec, bound)
+        instance = self._instance
+        wrap, committed = self._journal.wrap(entry)
+        data: bytes = await instance.host.call(
+            instance.address, spec, bound, self._context, wire=True, wrap=wrap
+        )
+        committed()
+        return data
+
+    async def _outside(self, door: Door, entry: Entry, work: Any) -> bytes:
+        """Do what leaves the actor: it is in the journal before it is sent."""
+        again = door.helper.read_only or door.helper.idempotent
+        try:
+            if not again:
+                self._journal.note(entry, "started", None)
+                await self._journal.flush()
+        except BaseException:
+            work.close()
+            raise
+        try:
+            data: bytes = await work
+        except DuraliteError as error:
+            self._journal.note_error(entry, error)
+            if not again:
+                await self._journal.flush()
+            raise
+        self._journal.note(entry, "ok", data)
+        if not again:
+            await self._journal.flush()
+        return data
+
+    async def _tool(self, door: Door, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+        toolbox: Any = self._instance.host.services["tools"]
+        left = self._context.seconds_left()
+        answer = await toolbox.call(self._instance.address, door.helper.path, args, kwargs, timeout_s=left)
+        return codec.encode(answer.value)
+
+    # Pausing
+
+    async def _ask(self, entry: Entry, why: str) -> bytes:
+        """Have the run pause for an approval of this call. Never returns."""
+        await self._journal.begun()
+        if self._journal.off:
+            raise Conflict(
+                f"{entry.name} needs an approval ({why}), and this run cannot wait for one: it is not recorded.",
+                hint="Make room in the database, or run less at once.",
+            )
+        self._journal.note(entry, "asked", dumps({"why": why}))
+        if self._pausing is None:
+            self._pausing = asyncio.get_running_loop().create_task(self._pause())
+        return await _for_ever()
+
+    async def _pause(self) -> None:
+        """Let calls that are under way come to their end, write down what is asked, and end the attempt."""
+        for _ in range(3):
+            await asyncio.sleep(0)  # what the program asked for in the same breath is asked together
+        while self._under_way:
+            self._quiet.clear()
+            await self._quiet.wait()
+        run = self._journal.run
+
+        def pause(tx: Transaction) -> None:
+            tx.execute(
+                "UPDATE main._duralite_runs SET state = 'paused', paused = ? WHERE id = ?", (tx.now, run)
+            )
+
+        await self._journal.flush(also=pause)
+        self._stop("paused")
+
+    def _stop(self, why: Literal["paused"] | Divergence) -> None:
+        if self.stopped is None and self.engine is not None:
+            self.stopped = why
+            self.engine.cancel()
 
 
-_Helpers = tuple[tuple[HelperSpec, ...], dict[str, MethodSpec]]
+async def _for_ever() -> bytes:
+    """Wait until the call is cancelled, as every call is when its run ends."""
+    await asyncio.Event().wait()
+    raise AssertionError("nothing sets this event")
 
 
-def helpers_of(actor_type: type[Actor]) -> _Helpers:
-    """Return what code sees of a type, and the methods behind it. The same objects each time: engines know them again."""
-    found: _Helpers | None = vars(actor_type).get("_code_helpers")
+Doors = tuple[tuple[HelperSpec, ...], Mapping[str, Door]]
+
+
+def helpers_of(actor_type: type[Actor], tools: tuple[HelperSpec, ...] = ()) -> Doors:
+    """Return what code sees of a type with these tools, and what is behind it.
+
+    The same objects for the same tools: engines know them again.
+    """
+    found: dict[int, tuple[tuple[HelperSpec, ...], Doors]] | None = vars(actor_type).get("_code_helpers")
     if found is None:
-        helpers = tuple(db_helpers(actor_type.methods.values()))
-        found = helpers, {helper.path: actor_type.methods[helper.name] for helper in helpers}
+        found = {}
         setattr(actor_type, "_code_helpers", found)  # noqa: B010 - a cache on the class, not part of its interface
-    return found
+    held = found.get(id(tools))
+    if held is None or held[0] is not tools:
+        helpers = (*db_helpers(actor_type.methods.values()), *tools)
+        own = actor_type.methods
+        doors = {h.path: Door(h, None if h.path.startswith("tools.") else own[h.name]) for h in helpers}
+        if len(found) >= _TOOLS_CACHED:
+            found.clear()
+        held = found[id(tools)] = (tools, (helpers, doors))
+    return held[1]
+
+
+_TOOLS_CACHED = 32

@@ -6,19 +6,24 @@ A run is not a turn: each of its helper calls is a turn of its own, so that othe
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from runtime.actor import Actor
 from runtime.context import current_context
 from runtime.errors import LimitExceeded
+from runtime.instance import Instance
 from runtime.jobs import Job as JobRecord
 from runtime.jobs import JobProgress, job
 from runtime.method import method
-from sandbox.engine import Engine, Job, Limits
-from sandbox.runs.funnel import Funnel, helpers_of
-from sandbox.runs.result import RunResult, run_limits, run_result
+from runtime.storage.transaction import Transaction
+from sandbox.engine import Limits
+from sandbox.runs import records
+from sandbox.runs.approvals import check_marks
+from sandbox.runs.drive import RUN_JOB, Runs, left_running
+from sandbox.runs.records import RunPage, RunRecord
+from sandbox.runs.result import RunResult, run_limits
 from sandbox.service import start_engine, stop_engine
 
 if TYPE_CHECKING:
@@ -26,9 +31,29 @@ if TYPE_CHECKING:
 
 __all__ = ("CodeMethods",)
 
+RunId = Annotated[str, Field(min_length=1, max_length=64, description="The run's id.")]
+Code = Annotated[str, Field(description="A Python program. `db`, `sql`, `tools`, `inputs` are in scope.")]
+Inputs = Annotated[dict[str, Any] | None, Field(description="Values the program finds in `inputs`.")]
+GivenLimits = Annotated[
+    dict[str, Any] | None,
+    Field(description="Lower limits for this run: wall_s, cpu_s, memory_bytes, output_bytes, calls."),
+]
+Ask = Annotated[
+    list[str] | None,
+    Field(
+        description="Calls that need an approval besides those of the setting `approvals`: tools.shop.*, db.exec:DROP."
+    ),
+]
+State = Literal["running", "paused", "ok", "error", "limit", "crash", "protocol", "cancelled"]
+
 
 class CodeMethods(Actor):
-    """run, and the job that runs in the background."""
+    """run and its records: list_runs, get_run, replay_run; approvals; what takes runs up again."""
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__(instance)
+        self._runs = Runs(instance)
+        self._runs_left: list[str] = []
 
     @classmethod
     async def start_type(cls, host: Host) -> None:
@@ -40,60 +65,115 @@ class CodeMethods(Actor):
         """End the sandbox engine."""
         await stop_engine(host)
 
+    def on_open(self, tx: Transaction) -> None:
+        """Find runs that a crash or a shutdown left."""
+        super().on_open(tx)
+        self._runs_left = left_running(tx)
+
+    async def after_open(self) -> None:
+        """Go on with them."""
+        await super().after_open()
+        if self._runs_left:
+            await self._runs.go_on(self._runs_left)
+
+    async def on_close(self) -> None:
+        """Let the directory know that nothing is left to take up."""
+        await self._runs.close()
+        await super().on_close()
+
     @method(concurrent=True, scope="run")
     async def run(
         self,
-        code: Annotated[
-            str, Field(description="A Python program. `db`, `sql`, `tools`, `inputs` are in scope.")
-        ],
-        inputs: Annotated[
-            dict[str, Any] | None, Field(description="Values the program finds in `inputs`.")
-        ] = None,
-        limits: Annotated[
-            dict[str, Any] | None,
-            Field(description="Lower limits for this run: wall_s, cpu_s, memory_bytes, output_bytes, calls."),
-        ] = None,
+        code: Code,
+        inputs: Inputs = None,
+        limits: GivenLimits = None,
         background: Annotated[bool, Field(description="Run as a job and return its record at once.")] = False,
+        ask: Ask = None,
     ) -> RunResult | JobRecord:
         """Run a Python program in the sandbox, with this actor's database in scope as `db`.
 
         The value of the last expression or assignment comes back. What user code does wrong is told in
-        `error`, with its line and a hint, never as a failed call.
+        `error`, with its line and a hint, never as a failed call. A call that needs an approval pauses the run.
         """
-        service = self._instance.host.settings.limits
+        wanted = self._check(code, limits)
+        marks = check_marks(ask or ())
+        if background:
+            return await self._runs.start_job(code, inputs or {}, wanted, marks)
+        return await self._runs.start(code, inputs or {}, _in_time(wanted), marks)
+
+    def _check(self, code: str, limits: dict[str, Any] | None) -> Limits:
+        service = self.host.settings.limits
         if len(code.encode("utf-8", "surrogatepass")) > service.run_code_bytes:
             raise LimitExceeded(
                 f"The program has more than {service.run_code_bytes:,} bytes.",
                 hint="Put data into tables or inputs, not into the program.",
                 limit="run_code_bytes",
             )
-        wanted = run_limits(service, limits)
-        if background:
-            return await self._instance.jobs.start(
-                "run", {"code": code, "inputs": inputs or {}, "limits": limits}
-            )
-        left = current_context().seconds_left()
-        if left is not None:
-            # The run ends before its caller's deadline, so that the caller gets an outcome and not a timeout.
-            wanted = replace(
-                wanted, wall_s=max(0.05, min(wanted.wall_s, left - 0.5 if left > 1 else left / 2))
-            )
-        return await self._run_code(code, inputs or {}, wanted)
+        return run_limits(service, limits)
 
-    @job("run")
-    async def run_job(
-        self, progress: JobProgress, code: str, inputs: dict[str, Any], limits: dict[str, Any] | None
-    ) -> dict[str, Any]:
-        """Run a program in the background; the job's result is the RunResult."""
+    @job(RUN_JOB, resumable=True)
+    async def run_job(self, progress: JobProgress, run: str) -> dict[str, Any]:
+        """Drive a run that no caller waits for; the job's result is the RunResult."""
         await progress.report(phase="running")
-        result = await self._run_code(code, inputs, run_limits(self._instance.host.settings.limits, limits))
-        return asdict(result)
+        return asdict(await self._runs.resume(run))
 
-    async def _run_code(self, code: str, inputs: dict[str, Any], limits: Limits) -> RunResult:
-        instance = self._instance
-        engine: Engine = instance.host.services["sandbox"]
-        helpers, specs = helpers_of(type(instance.actor))
-        context = replace(current_context(), deadline=None).within(limits.wall_s)
-        funnel = Funnel(instance.host, instance, specs, context)
-        outcome = await engine.run(Job(code, helpers, inputs, limits), funnel)
-        return run_result(outcome, funnel.calls, funnel.writes)
+    # Records
+
+    @method(read_only=True)
+    def list_runs(
+        self,
+        tx: Transaction,
+        limit: Annotated[int, Field(ge=1, le=1000, description="At most so many.")] = 100,
+        cursor: Annotated[str | None, Field(description="`next` of the page before.")] = None,
+        state: Annotated[State | None, Field(description="Only runs in this state.")] = None,
+    ) -> RunPage:
+        """Return the runs of this actor, the newest first."""
+        return records.list_page(tx, cursor, limit, state)
+
+    @method(read_only=True)
+    def get_run(self, tx: Transaction, id: RunId) -> RunRecord:
+        """Return all that is kept of a run: program, inputs, calls with arguments and results, outcome."""
+        return records.load(tx, id)
+
+    @method(concurrent=True, idempotent=True, scope="run")
+    async def replay_run(self, id: RunId) -> RunResult:
+        """Run a recorded program again with its recorded results: nothing is done, no database, no tools.
+
+        It shows how a run came to its end. Where the program does not do what the record says, the result is
+        an error of type Divergence that names the call.
+        """
+        return await self._runs.replay(id)
+
+    # Approvals
+
+    @method(concurrent=True, idempotent=True, scope="read")
+    async def list_approvals(self) -> list[dict[str, Any]]:
+        """Return the calls that wait for an approval: id, run, call, arguments, why, since."""
+        await self._runs.expire()
+        return await self.storage.run(
+            lambda tx: records.waiting_of(tx) if records.is_made(tx) else [], read_only=True
+        )
+
+    @method(concurrent=True, destructive=True, scope="approve")
+    async def approve(
+        self, id: Annotated[str, Field(description="The approval's id, or a run's for all its calls.")]
+    ) -> RunRecord:
+        """Approve a call that a program waits for; the run goes on when all of its calls are decided."""
+        return await self._runs.decide(id, True, "")
+
+    @method(concurrent=True, scope="approve")
+    async def reject(
+        self,
+        id: Annotated[str, Field(description="The approval's id, or a run's for all its calls.")],
+        reason: Annotated[str, Field(max_length=1000, description="What the program is told.")] = "",
+    ) -> RunRecord:
+        """Reject a call that a program waits for; the program gets an error that it can catch, and goes on."""
+        return await self._runs.decide(id, False, reason)
+
+
+def _in_time(limits: Limits) -> Limits:
+    """Have the run end before its caller's deadline, so that the caller gets an outcome and not a timeout."""
+    left = current_context().seconds_left()
+    if left is None:
+        return limits
+    return replace(limits, wall_s=max(0.05, min(limits.wall_s, left - 0.5 if left > 1 else left / 2)))

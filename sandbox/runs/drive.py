@@ -1,0 +1,390 @@
+"""Driving a run: from its first record to its end, once for all who wait, and again after a crash.
+
+A run whose caller waits is driven by that call; any other by a job. While an actor has run anything, the
+directory knows that it must be opened after a crash: then the runs that were under way go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from runtime.context import CallContext, current_context
+from runtime.errors import DuraliteError, InputError, Unavailable
+from runtime.ids import new_token
+from runtime.jobs import Job as JobRecord
+from runtime.storage.transaction import Transaction
+from runtime.values import loads
+from sandbox import codec
+from sandbox.engine import Engine, Job, Limits, Outcome, Usage
+from sandbox.runs import approvals, records
+from sandbox.runs.funnel import Funnel, helpers_of
+from sandbox.runs.journal import Divergence, Journal, read_recorded
+from sandbox.runs.records import Program, RunRecord
+from sandbox.runs.result import RunError, RunResult, run_result
+
+if TYPE_CHECKING:
+    from runtime.instance import Instance
+
+__all__ = ("RUN_JOB", "Runs", "left_running")
+
+RUN_JOB = "run"
+_HOLD = "runs"
+_TRIES = 20
+_log = structlog.get_logger("duralite.runs")
+
+
+class Runs:
+    """The runs of one live actor."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._driven: dict[str, asyncio.Future[RunResult]] = {}
+        self._held: asyncio.Future[None] | None = None
+        self._left = False
+
+    # Beginning
+
+    async def start(
+        self, code: str, inputs: dict[str, Any], limits: Limits, ask: Sequence[str] = ()
+    ) -> RunResult:
+        """Run a program to its end, or until it pauses."""
+        program, data = self._program(code, inputs, limits, ask)
+        # The program is on its way into the sandbox while its record is on its way into the file.
+        journal = self._journal(program, self._begin(program, data))
+        return await self._driving(program, journal, len(data))
+
+    async def start_job(
+        self, code: str, inputs: dict[str, Any], limits: Limits, ask: Sequence[str] = ()
+    ) -> JobRecord:
+        """Run a program as a job, and return the job's first record."""
+        program, data = self._program(code, inputs, limits, ask)
+        await self._begin(replace(program, attempts=0), data)
+        return await self._instance.jobs.start(RUN_JOB, {"run": program.id})
+
+    def _program(
+        self, code: str, inputs: dict[str, Any], limits: Limits, ask: Sequence[str]
+    ) -> tuple[Program, bytes]:
+        now = self._instance.host.clock.now()
+        program = Program(new_token(8), code, inputs, limits, tuple(ask), secrets.token_bytes(16), now)
+        try:
+            return program, codec.encode(inputs, limits.depth)
+        except codec.CodecError as error:
+            raise InputError(
+                f"The inputs cannot be handed to the sandbox: {error}",
+                hint="Inputs are plain data: None, bool, numbers, text, bytes, dates, lists, dicts.",
+            ) from None
+
+    def _begin(self, program: Program, data: bytes) -> asyncio.Future[Any]:
+        """Write a run's record; the future ends when it is in the file, and a crash cannot be overlooked."""
+        storage = self._instance.connection
+        deadline = time.monotonic() + self._instance.host.settings.limits.statement_s
+        unit = storage.unit(lambda tx: records.insert(tx, program, data), deadline=deadline, quick=True)
+        storage.submit(unit)
+        unit.future.add_done_callback(_look)
+        if self._held is not None and self._held.done():
+            return unit.future
+        return asyncio.ensure_future(_both(unit.future, self._hold()))
+
+    async def _hold(self) -> None:
+        """Have the directory open this actor after a crash, from here on until it closes."""
+        if self._held is None or (self._held.done() and not _succeeded(self._held)):
+            self._held = asyncio.ensure_future(self._instance.jobs.hold(_HOLD))
+            self._held.add_done_callback(_look)
+        await asyncio.shield(self._held)
+
+    def _journal(self, program: Program, begun: asyncio.Future[Any], recorded: Any = None) -> Journal:
+        instance = self._instance
+        return Journal(
+            program.id,
+            instance.connection,
+            instance.host.clock,
+            begun,
+            most_bytes=instance.host.settings.limits.run_journal_bytes,
+            recorded=recorded,
+        )
+
+    # Going on
+
+    async def go_on(self, runs: Sequence[str]) -> None:
+        """Take up runs that were under way when the file was last open."""
+        await self._hold()
+        for run in runs:
+            await self._instance.jobs.start(RUN_JOB, {"run": run})
+
+    async def resume(self, run: str) -> RunResult:
+        """Go on with a run from its journal, and return its end; one that ended already gives it again."""
+        if (driven := self._driven.get(run)) is not None:
+            return await asyncio.shield(driven)
+        for _ in range(_TRIES):
+            try:
+                return await self._take_up(run)
+            except Unavailable as error:  # the sandbox is full: after a crash many may want it at once
+                await asyncio.sleep(error.retry_after or 1.0)
+        return await self._take_up(run)
+
+    async def _take_up(self, run: str) -> RunResult:
+        def read(tx: Transaction) -> tuple[Program, Any, int] | RunRecord:
+            program, state = records.program_of(tx, run)
+            if state != "running":
+                return records.load(tx, run)
+            tx.execute("UPDATE main._duralite_runs SET attempts = attempts + 1 WHERE id = ?", (run,))
+            row = tx.one("SELECT length(inputs) FROM main._duralite_runs WHERE id = ?", (run,))
+            return program, read_recorded(tx, run), row[0] if row is not None else 0
+
+        found = await self._instance.connection.run(read)
+        if isinstance(found, RunRecord):
+            return records.result_of(found)
+        program, recorded, size = found
+        journal = self._journal(program, _now(), recorded)
+        most = self._instance.host.settings.limits.run_resumes
+        if program.attempts > most or not program.resumable:
+            return await self._refuse(program, journal, size)
+        return await self._driving(program, journal, size, again=True)
+
+    async def _refuse(self, program: Program, journal: Journal, size: int) -> RunResult:
+        why = (
+            f"it was taken up {program.attempts - 1} times already, and the service ended each time"
+            if program.resumable
+            else "its journal grew over run_journal_bytes"
+        )
+        error = RunError(
+            "Interrupted",
+            f"The service ended while the program ran, and it cannot go on: {why}.",
+            hint="See in the record what it has done, then run what is left of it.",
+            code="interrupted",
+        )
+        result = _stopped("error", program.id, Funnel(self._instance, {}, journal, CallContext()), error)
+        await self._end(program, journal, result, size)
+        return result
+
+    async def replay(self, run: str) -> RunResult:
+        """Run a recorded program again with its recorded results, without doing anything."""
+
+        def read(tx: Transaction) -> tuple[Program, Any]:
+            return records.program_of(tx, run)[0], read_recorded(tx, run)
+
+        program, recorded = await self._instance.connection.run(read, read_only=True)
+        journal = self._journal(program, _now(), recorded)
+        journal.off = True
+        result = await self._attempt(program, journal, look=True)
+        result.note = "; ".join(filter(None, (result.note, "Replayed from the record: nothing was done.")))
+        return result
+
+    # One attempt
+
+    async def _driving(
+        self, program: Program, journal: Journal, size: int, *, again: bool = False
+    ) -> RunResult:
+        driven: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        driven.add_done_callback(_look)
+        self._driven[program.id] = driven
+        try:
+            result = await self._attempt(program, journal)
+            if result.status != "paused":
+                await self._end(program, journal, result, size)
+        except asyncio.CancelledError:
+            self._cut_off(program, journal, size)
+            raise
+        except DuraliteError as error:
+            # The engine refused it: nothing was executed.
+            if not again:
+                await self._forget(program, journal)
+            driven.set_exception(error)
+            raise
+        else:
+            driven.set_result(result)
+            self._publish(result)
+            return result
+        finally:
+            del self._driven[program.id]
+            if not driven.done():
+                driven.cancel()
+
+    async def _attempt(self, program: Program, journal: Journal, *, look: bool = False) -> RunResult:
+        instance = self._instance
+        host = instance.host
+        engine: Engine = host.services["sandbox"]
+        helpers, doors = helpers_of(type(instance.actor), await self._tools())
+        context = replace(current_context(), deadline=None).within(program.limits.wall_s)
+        marks = (*host.settings.approvals, *program.ask)
+        funnel = Funnel(instance, doors, journal, context, marks=marks, look=look)
+        job = Job(program.code, helpers, program.inputs, program.limits, program.seed, program.now)
+        funnel.engine = asyncio.get_running_loop().create_task(engine.run(job, funnel))
+        try:
+            outcome: Outcome = await funnel.engine
+        except asyncio.CancelledError:
+            if funnel.stopped is None or _cancelled_from_outside():
+                raise
+        finally:
+            await funnel.aclose()
+        if funnel.stopped is None and outcome.status in ("ok", "error") and journal.left:
+            missing = journal.left[0]
+            funnel.stopped = Divergence(f"it ends without calling {missing.name} with {missing.args}")
+        if funnel.stopped == "paused":
+            result = _stopped("paused", program.id, funnel, None)
+            result.waiting = await instance.connection.run(
+                lambda tx: records.waiting_of(tx, program.id), read_only=True
+            )
+            return result
+        if funnel.stopped is not None:
+            error = _diverged(
+                funnel.stopped, journal, "in the record" if look else "before the service ended"
+            )
+            return _stopped("error", program.id, funnel, error)
+        result = run_result(outcome, funnel.calls, funnel.writes)
+        result.id = program.id
+        if journal.trouble is not None:
+            result.id = None
+            result.note = "; ".join(
+                filter(None, (result.note, f"The run is not recorded: {journal.trouble}"))
+            )
+        return result
+
+    async def _tools(self) -> Any:
+        toolbox = self._instance.host.services.get("tools")
+        return () if toolbox is None else await toolbox.helpers(self._instance.address)
+
+    # Ends
+
+    async def _end(self, program: Program, journal: Journal, result: RunResult, size: int) -> None:
+        await journal.begun()
+        if journal.trouble is not None:
+            return
+        rows = journal.take_pending()
+        storage = self._instance.connection
+        try:
+            await storage.run(
+                lambda tx: records.end(tx, program.id, result, rows, journal.written, size), quick=True
+            )
+        except DuraliteError as error:
+            # The program filled the file, say. Its end must be known all the same, and nothing more fits.
+            note = f"The record is not complete: {error.message}"
+            result.note = "; ".join(filter(None, (result.note, note)))
+            await storage.run(lambda tx: records.end_bare(tx, program.id, result.status))
+
+    def _cut_off(self, program: Program, journal: Journal, size: int) -> None:
+        """Write that a run was cancelled, without waiting; one that a shutdown ends goes on with the next start."""
+        instance = self._instance
+        if not instance.host.accepting:
+            self._left = True
+            return
+        error = RunError("Cancelled", "The caller went away, or the run was cancelled.", code="cancelled")
+        result = _stopped("cancelled", program.id, Funnel(instance, {}, journal, CallContext()), error)
+        rows = journal.take_pending()
+
+        def write(tx: Transaction) -> None:
+            if records.is_made(tx):
+                records.end(tx, program.id, result, rows, journal.written, size)
+
+        unit = instance.run_unit(write)
+        unit.future.add_done_callback(_look)
+        self._publish(result)
+
+    async def _forget(self, program: Program, journal: Journal) -> None:
+        await journal.begun()
+        if journal.trouble is None:
+            await self._instance.connection.run(lambda tx: records.forget(tx, program.id))
+
+    def _publish(self, result: RunResult) -> None:
+        self.publish(result.id, result.status, result.waiting)
+
+    def publish(self, run: str | None, state: str, waiting: Sequence[Any] = ()) -> None:
+        """Tell listeners that a run ended, pauses or goes on."""
+        if run is not None:
+            data = {"id": run, "state": state, "waiting": list(waiting)}
+            self._instance.host.events.publish(self._instance.id, "run", data)
+
+    # Approvals
+
+    async def decide(self, which: str, approved: bool, reason: str) -> RunRecord:
+        """Decide about calls that wait, and have the run go on when all is decided."""
+        instance = self._instance
+        await self.expire()
+        await self._hold()
+        run, goes_on = await instance.connection.run(lambda tx: approvals.decide(tx, which, approved, reason))
+        if goes_on:
+            self.publish(run, "running")
+            await instance.jobs.start(RUN_JOB, {"run": run})
+        return await instance.connection.run(lambda tx: records.load(tx, run), read_only=True)
+
+    async def expire(self) -> None:
+        """Cancel runs that waited too long for an approval."""
+        for run in await self._instance.connection.run(approvals.expire):
+            self.publish(run, "cancelled")
+
+    async def close(self) -> None:
+        """Have the directory forget that this actor must be opened after a crash, unless runs are left."""
+        if self._held is not None and not self._left:
+            await asyncio.wait([self._held])
+            await self._instance.jobs.let_go(_HOLD)
+
+
+def left_running(tx: Transaction) -> list[str]:
+    """Return the runs that nobody drives: running, and without a job of their own."""
+    if not records.is_made(tx):
+        return []
+    jobs = tx.all(
+        "SELECT arguments FROM main._duralite_jobs WHERE kind = ? AND state = 'running'", (RUN_JOB,)
+    )
+    driven = {loads(arguments).get("run") for (arguments,) in jobs}
+    rows = tx.all("SELECT id FROM main._duralite_runs WHERE state = 'running' ORDER BY n")
+    return [str(run) for (run,) in rows if run not in driven]
+
+
+def _stopped(status: Any, run: str, funnel: Funnel, error: RunError | None) -> RunResult:
+    text = "".join(funnel.printed)
+    return RunResult(
+        status,
+        None,
+        error,
+        text.removesuffix("\n").split("\n") if text else [],
+        funnel.calls,
+        asdict(Usage(calls=funnel.count)),
+        {"written": funnel.writes > 0, "write_calls": funnel.writes, "retry_safe": funnel.writes == 0},
+        id=run,
+    )
+
+
+def _diverged(divergence: Divergence, journal: Journal, when: str) -> RunError:
+    left = [f"{each.name} with {each.args}" for each in journal.left[:3]]
+    recorded = f" The record has: {'; '.join(left)}." if left else ""
+    return RunError(
+        "Divergence",
+        f"The program does not do what it did {when}: {divergence}.{recorded}",
+        hint="What a program does may depend on inputs, seed, clock and helper results alone. Run it again.",
+        code="divergence",
+    )
+
+
+async def _both(write: asyncio.Future[Any], hold: Coroutine[Any, Any, None]) -> None:
+    await hold
+    await write
+
+
+def _succeeded(future: asyncio.Future[Any]) -> bool:
+    return not future.cancelled() and future.exception() is None
+
+
+def _now() -> asyncio.Future[Any]:
+    """Return a future that is done: the record is in the file."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    """Take note of how something ended that nobody may wait for."""
+    if not future.cancelled() and (error := future.exception()) is not None:
+        _log.debug("run.ended_badly", error=repr(error))

@@ -1,0 +1,371 @@
+"""The journal makes a run survive a crash: each call with its result, written so that no effect happens twice.
+
+A call is found again by what it asks (path and arguments) and how many like it came before, not by its place:
+`asyncio.gather` may send calls in any order. Results are handed back in the order in which they came.
+
+What is written when:
+
+- an effect on the actor's own database: its row commits in the transaction of the effect;
+- what the program has read before: kept in memory, and committed with the next effect. What no effect follows
+  may be read anew after a crash, for nothing was done with it;
+- a call that leaves the actor: a row "started" is committed before it is sent, its result when it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import decimal
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from runtime.clock import Clock
+from runtime.errors import DuraliteError
+from runtime.storage.connection import Connection
+from runtime.storage.transaction import Transaction
+from runtime.values import dumps
+from sandbox import codec
+from sandbox.runs.records import CallRow, put_calls
+
+__all__ = ("CATCH_UP_S", "Divergence", "Entry", "Journal", "Recorded", "key_of", "read_recorded")
+
+CATCH_UP_S = 5.0
+"""How long a call that is not in the journal waits for the recorded calls that the program has yet to make."""
+
+_PENDING_BYTES = 1024 * 1024
+_PENDING_ROWS = 256
+_ARGS_KEPT = 4_000
+
+
+class Divergence(Exception):
+    """Raised when a resumed run does something else than it did before."""
+
+
+class _Replayed(DuraliteError):
+    """An error that a call gave the first time, given again."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        super().__init__(told["message"], hint=told.get("hint"), exception=told["type"])
+        self.__dict__["code"] = told.get("code")
+
+
+@dataclass(slots=True)
+class Recorded:
+    """A call of an earlier attempt; `done` is None for one that did not end."""
+
+    id: int
+    name: str
+    state: str
+    done: int | None
+    args: str
+
+
+@dataclass(slots=True)
+class Entry:
+    """A call that the program makes now. `recorded` is what the journal has of it."""
+
+    id: int
+    key: bytes
+    nth: int
+    name: str
+    args: str
+    recorded: Recorded | None
+    at: float
+    started: float
+
+
+def key_of(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[bytes, str]:
+    """Return what finds a call again, and its arguments as JSON text, cut when long."""
+    try:
+        text = orjson.dumps([args, kwargs], default=_tagged)
+    except orjson.JSONEncodeError:
+        text = codec.encode([args, kwargs])  # an integer beyond 64 bits
+    key = hashlib.blake2b(
+        text, digest_size=16, person=hashlib.blake2b(name.encode(), digest_size=16).digest()
+    )
+    if len(text) <= _ARGS_KEPT:
+        return key.digest(), text.decode()
+    return key.digest(), text[:_ARGS_KEPT].decode("utf-8", "ignore") + " …"
+
+
+def _tagged(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, set | frozenset):
+        return {"$set": sorted(map(repr, value))}
+    if isinstance(value, decimal.Decimal | datetime.time):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+def read_recorded(tx: Transaction, run: str) -> dict[tuple[bytes, int], Recorded]:
+    """Return the calls in a run's journal, without their results."""
+    rows = tx.all(
+        "SELECT id, key, nth, name, state, done, substr(args, 1, 200) FROM main._duralite_run_calls WHERE run = ?"
+        " ORDER BY id",
+        (run,),
+    )
+    return {
+        (bytes(key), nth): Recorded(number, name, state, done, args)
+        for number, key, nth, name, state, done, args in rows
+    }
+
+
+class Journal:
+    """The journal of one attempt at a run.
+
+    `begun` ends when the run's record is in the file. A journal that is `off` writes nothing: the run goes on,
+    and cannot be resumed.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        storage: Connection,
+        clock: Clock,
+        begun: asyncio.Future[Any],
+        *,
+        most_bytes: int,
+        recorded: dict[tuple[bytes, int], Recorded] | None = None,
+    ) -> None:
+        self.run = run
+        self.written = 0
+        self.off = False
+        self.trouble: str | None = None
+        self._storage = storage
+        self._clock = clock
+        self._begun = begun
+        self._most_bytes = most_bytes
+        self._counts: dict[bytes, int] = {}
+        self._pending: dict[int, CallRow] = {}
+        self._pending_bytes = 0
+        self._writing = asyncio.Lock()
+        self._recorded = recorded or {}
+        done = sorted(each.done for each in self._recorded.values() if each.done is not None)
+        self._order = {number: place for place, number in enumerate(done)}
+        self._delivered = 0
+        self._passed: set[int] = set()
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._next_id = 1 + max((each.id for each in self._recorded.values()), default=-1)
+        self._next_done = 1 + (done[-1] if done else -1)
+        self._consumed = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        self._look()
+
+    # Finding calls again
+
+    def enter(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Entry:
+        """Take note of a call that the program makes, and find it in the journal."""
+        key, text = key_of(name, args, kwargs)
+        nth = self._counts.get(key, 0)
+        self._counts[key] = nth + 1
+        recorded = self._recorded.pop((key, nth), None) if self._recorded else None
+        if recorded is not None:
+            number = recorded.id
+            self._look()
+        else:
+            number, self._next_id = self._next_id, self._next_id + 1
+        return Entry(number, key, nth, name, text, recorded, self._clock.now(), time.perf_counter())
+
+    @property
+    def left(self) -> list[Recorded]:
+        """The recorded calls that the program has not made again."""
+        return list(self._recorded.values())
+
+    def _look(self) -> None:
+        if not self._recorded:
+            self._consumed.set()
+            if self._delivered == len(self._order):
+                self._caught_up.set()
+
+    async def catch_up(self, entry: Entry, *, wait: bool) -> None:
+        """Return when every recorded result was handed back, so that what follows is new.
+
+        Raises:
+            Divergence: recorded calls were not made again, at once or (with `wait`) for `CATCH_UP_S`.
+        """
+        if self._caught_up.is_set():
+            return
+        if self._recorded and not wait:
+            raise self._divergence(entry)
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                await self._consumed.wait()
+                await self._caught_up.wait()
+        except TimeoutError:
+            raise self._divergence(entry) from None
+
+    def _divergence(self, entry: Entry) -> Divergence:
+        return Divergence(f"it calls {entry.name} with {entry.args[:200]}, which it did not call before")
+
+    async def recall(self, entry: Entry, recorded: Recorded) -> bytes:
+        """Return the recorded result of a call, as JSON, when its turn has come.
+
+        Raises:
+            DuraliteError: the call failed the first time.
+            Divergence: the result was too large to keep.
+        """
+        assert recorded.done is not None
+        run, place = self.run, self._order[recorded.done]
+        try:
+            row = await self._storage.run(
+                lambda tx: tx.one(
+                    "SELECT result, cut FROM main._duralite_run_calls WHERE run = ? AND id = ?",
+                    (run, recorded.id),
+                ),
+                read_only=True,
+            )
+            if place != self._delivered:
+                turn = self._waiting[place] = asyncio.get_running_loop().create_future()
+                await turn
+        finally:
+            # From here to the answer nothing is awaited: results leave in the order in which they came.
+            self._pass(place)
+        if row is None or row[1]:
+            raise Divergence(f"the result of {entry.name} was too large to keep in the record")
+        if recorded.state == "error":
+            raise _Replayed(orjson.loads(row[0]))
+        return bytes(row[0])
+
+    def _pass(self, place: int) -> None:
+        """Let the result after this one go out; a call that was given up is passed over."""
+        self._passed.add(place)
+        while self._delivered in self._passed:
+            self._passed.discard(self._delivered)
+            self._delivered += 1
+        following = self._waiting.pop(self._delivered, None)
+        if following is not None and not following.done():
+            following.set_result(None)
+        self._look()
+
+    # Writing
+
+    async def begun(self) -> None:
+        """Return when the run's record is in the file: before anything is done outside.
+
+        Where it cannot be written (the file is full, say), the run goes on without one.
+        """
+        if not self._begun.done():
+            await asyncio.wait([self._begun])
+        if not self._begun.cancelled() and (error := self._begun.exception()) is not None:
+            self.off = True
+            self.trouble = str(error)
+
+    def _row(self, entry: Entry, state: str, done: int | None, result: bytes | None) -> CallRow:
+        ms = (time.perf_counter() - entry.started) * 1e3
+        return CallRow(
+            self.run,
+            entry.id,
+            entry.key,
+            entry.nth,
+            entry.name,
+            entry.args,
+            state,
+            done,
+            result,
+            ms,
+            entry.at,
+        )
+
+    def _take_done(self) -> int:
+        number, self._next_done = self._next_done, self._next_done + 1
+        return number
+
+    def note(self, entry: Entry, state: str, result: bytes | None) -> None:
+        """Keep a row until it is written with the next effect, or by `flush`."""
+        if self.off:
+            return
+        row = self._row(entry, state, self._take_done() if state in ("ok", "error") else None, result)
+        before = self._pending.get(row.id)
+        self._pending_bytes += row.size - (before.size if before is not None else 0)
+        self._pending[row.id] = row
+
+    def note_error(self, entry: Entry, error: DuraliteError) -> None:
+        """Keep the error of a call."""
+        self.note(entry, "error", error_json(error))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much is pending that it must be written."""
+        return self._pending_bytes > _PENDING_BYTES or len(self._pending) > _PENDING_ROWS
+
+    def wrap(
+        self, entry: Entry
+    ) -> tuple[Callable[[Callable[[Transaction], Any], Transaction], bytes], Callable[[], None]]:
+        """Return what stands around an effect inside its transaction, and what must follow its commit."""
+        rows = list(self._pending.values())
+        own: list[CallRow] = []
+        done = self._take_done()
+
+        def wrapped(run: Callable[[Transaction], Any], tx: Transaction) -> bytes:
+            answer = run(tx)
+            data = answer if type(answer) is bytes else dumps(answer)
+            # A unit may be run a second time after an accident of its group.
+            own[:] = [self._row(entry, "ok", done, data)]
+            put_calls(tx, [*rows, *own])
+            return data
+
+        def committed() -> None:
+            self._wrote([*rows, *own])
+
+        return wrapped, committed
+
+    async def flush(self, also: Callable[[Transaction], Any] | None = None) -> None:
+        """Return when everything that was noted before is in the file; `also` runs in the same transaction."""
+        await self.begun()
+        async with self._writing:
+            rows = list(self._pending.values())
+            if not rows and also is None:
+                return
+
+            def write(tx: Transaction) -> None:
+                put_calls(tx, rows)
+                if also is not None:
+                    also(tx)
+
+            await self._storage.run(write, quick=also is None)
+            self._wrote(rows)
+        if self.written > self._most_bytes and not self.off:
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Write no more: the run cannot be resumed from here on."""
+        self.off = True
+        self._pending.clear()
+        run = self.run
+        await self._storage.run(
+            lambda tx: (
+                tx.execute("UPDATE main._duralite_runs SET resumable = 0 WHERE id = ?", (run,)) and None
+            )
+        )
+
+    def _wrote(self, rows: Iterable[CallRow]) -> None:
+        for row in rows:
+            self.written += row.size
+            if self._pending.get(row.id) is row:
+                del self._pending[row.id]
+                self._pending_bytes -= row.size
+
+    def take_pending(self) -> Sequence[CallRow]:
+        """Return what is not written yet, for the transaction that ends the run."""
+        rows = list(self._pending.values())
+        self._pending.clear()
+        self._pending_bytes = 0
+        return rows
+
+
+def error_json(error: DuraliteError) -> bytes:
+    """Return an error as the journal keeps it."""
+    kind = str(error.extra.get("exception") or type(error).__name__)
+    told = {"type": kind, "message": error.message, "hint": error.hint, "code": error.code}
+    return orjson.dumps({key: _text(value) for key, value in told.items()})
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else value.encode("utf-8", "replace").decode()
