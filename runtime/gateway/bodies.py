@@ -29,6 +29,7 @@ _MAX_ARGUMENTS = 200
 _EXACT = 2.0**53
 _CONTAINERS = (dict, list)
 _HOLDERS = frozenset(_CONTAINERS)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class Bodies:
@@ -145,7 +146,7 @@ class Bodies:
             if "depth limit" in error.message or "recursion" in error.message:
                 raise self._too_deep() from None
             raise BadRequest(error.message, hint=_json_hint(body, error.hint)) from None
-        if body.count(b"[") + body.count(b"{") > self._depth:
+        if len(body) > self._depth and _brackets_deeper(body, self._depth):
             self._check_depth(value)
         return value
 
@@ -185,6 +186,18 @@ def bind_json(spec: MethodSpec, data: Any) -> dict[str, Any]:
         if not _whole_floats(spec, data):
             raise
         return spec.bind(data)
+
+
+def _brackets_deeper(body: bytes, depth: int) -> bool:
+    """Tell whether a JSON text may be nested deeper. Brackets within strings count too: True is to be looked into."""
+    brackets = body.translate(None, _NO_BRACKETS)
+    for _ in range(depth):
+        if not brackets:
+            return False
+        inner, brackets = brackets, brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if len(brackets) == len(inner):
+            return True
+    return bool(brackets)
 
 
 def _whole_floats(spec: MethodSpec, data: Any) -> bool:

@@ -103,6 +103,45 @@ async def test_conflicts_are_replaced_ignored_or_updated(
     assert await rows(scratch) == left
 
 
+@pytest.mark.parametrize("width", [1, 7, 400])
+@pytest.mark.parametrize("on_conflict", [None, "replace", "ignore", "upsert"])
+async def test_a_large_batch_does_what_many_small_ones_do(
+    scratch: Stub, on_conflict: str | None, width: int
+) -> None:
+    columns = {"id": "INTEGER PRIMARY KEY", **{f"c{n}": "" for n in range(width)}}
+    wide = range(width)
+    # Numbers repeat where conflicts are settled, and records miss keys.
+    ids = [n if on_conflict is None else n % 900 for n in range(1_733)]
+    records = [
+        {"id": each, **{f"c{c}": [n, n * 0.5, f"v{n}", None][(n + c) % 4] for c in wide if (n + c) % 5}}
+        for n, each in enumerate(ids)
+    ]
+    await scratch.create_table("large", columns)
+    await scratch.create_table("small", columns)
+    whole = await scratch.batch_insert("large", records, on_conflict)
+    pieces = 0
+    for start in range(0, len(records), 500):
+        part = [*records[start : start + 500], {"id": -1, **{f"c{c}": 0 for c in wide}}]
+        pieces += (await scratch.batch_insert("small", part, on_conflict)).inserted
+        await scratch.exec("DELETE FROM small WHERE id = -1")
+    assert whole.inserted == pieces - 4
+    assert await rows(scratch, "SELECT * FROM large ORDER BY 1") == await rows(
+        scratch, "SELECT * FROM small ORDER BY 1"
+    )
+
+
+async def test_a_large_batch_with_one_bad_record_leaves_nothing(scratch: Stub) -> None:
+    await scratch.create_table("t", "id INTEGER PRIMARY KEY, v TEXT NOT NULL")
+    records: list[dict[str, Any]] = [{"id": n, "v": str(n)} for n in range(2_000)]
+    for bad in (0, 49, 50, 999, 1_500, 1_999):
+        broken = [dict(each) for each in records]
+        broken[bad]["v"] = None
+        with pytest.raises(SqlError):
+            await scratch.batch_insert("t", broken)
+        assert await rows(scratch) == []
+    assert (await scratch.batch_insert("t", records)).inserted == 2_000
+
+
 async def test_hostile_identifiers_are_only_names(scratch: Stub) -> None:
     for name in HOSTILE:
         assert (await scratch.create_table(name, dict.fromkeys(HOSTILE, "TEXT")))["created"] is True
