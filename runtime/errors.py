@@ -8,6 +8,7 @@ model can mend its own call), `limit` (the setting that cut, if one did) and `ex
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = (
@@ -43,6 +44,7 @@ __all__ = (
     "Unauthorized",
     "Unavailable",
     "UnsupportedMediaType",
+    "from_problem",
 )
 
 
@@ -292,3 +294,27 @@ class InternalError(DuraliteError):
     """Raised in place of an unforeseen exception; the log has the trace under the request id."""
 
     code, status, title = "internal_error", 500, "Something went wrong inside"
+
+
+def from_problem(problem: Mapping[str, Any]) -> DuraliteError:
+    """Return the error that a problem was made of (`to_problem`), of the nearest class that is known here."""
+    kinds = [DuraliteError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    code = problem.get("code")
+    found = next((kind for kind in kinds if kind.code == code), InternalError)
+    error = found.__new__(found)
+    members = dict(problem)
+    for name in ("type", "title", "status", "code"):
+        members.pop(name, None)
+    message = str(members.pop("detail", found.title))
+    DuraliteError.__init__(
+        error,
+        message,
+        hint=members.pop("hint", None),
+        limit=members.pop("limit", None),
+        retry_after=members.pop("retry_after", None),
+        **members,
+    )
+    vars(error).update(members)
+    return error

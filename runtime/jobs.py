@@ -248,6 +248,13 @@ class Jobs:
         )
         return [_record(row) for row in rows]
 
+    async def wait(self, job_id: str, seconds: float) -> Job:
+        """Return a job's record when it has ended, or as it is after so many seconds; the job goes on."""
+        call = self._running.get(job_id)
+        if call is not None:
+            await asyncio.wait([call.future], timeout=max(0.0, seconds))
+        return await self.get(job_id)
+
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job and return its record; one that ended stays as it is."""
         record = await self.get(job_id)
