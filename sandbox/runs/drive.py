@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from helpers.check import Report, check
 from runtime.context import CallContext, current_context
 from runtime.errors import DuraliteError, InputError, Unavailable
 from runtime.ids import new_token
@@ -24,7 +25,7 @@ from runtime.values import loads
 from sandbox import codec
 from sandbox.engine import Engine, Job, Limits, Outcome, Usage
 from sandbox.runs import approvals, records
-from sandbox.runs.funnel import Funnel, helpers_of
+from sandbox.runs.funnel import NOTHING, Funnel, Reach, helpers_of
 from sandbox.runs.journal import Divergence, Journal, read_recorded
 from sandbox.runs.records import Program, RunRecord
 from sandbox.runs.result import RunError, RunResult, run_result
@@ -37,6 +38,7 @@ __all__ = ("RUN_JOB", "Runs", "left_running")
 RUN_JOB = "run"
 _HOLD = "runs"
 _TRIES = 20
+_CHECKED_HERE = 8 * 1024
 _log = structlog.get_logger("duralite.runs")
 
 
@@ -52,20 +54,50 @@ class Runs:
     # Beginning
 
     async def start(
-        self, code: str, inputs: dict[str, Any], limits: Limits, ask: Sequence[str] = ()
+        self,
+        code: str,
+        inputs: dict[str, Any],
+        limits: Limits,
+        ask: Sequence[str] = (),
+        *,
+        checked: bool = True,
     ) -> RunResult:
-        """Run a program to its end, or until it pauses."""
+        """Run a program to its end, or until it pauses; with `checked`, not one that a look at it shows to be wrong."""
         program, data = self._program(code, inputs, limits, ask)
+        report = await self.check(code, inputs) if checked else Report()
+        if not report.ok:
+            return await self._refused(program, data, report)
         # The program is on its way into the sandbox while its record is on its way into the file.
         journal = self._journal(program, self._begin(program, data))
-        return await self._driving(program, journal, len(data))
+        return await self._driving(program, journal, len(data), report)
+
+    async def _refused(self, program: Program, data: bytes, report: Report) -> RunResult:
+        """Give the errors of a program that was not run, and keep them like any end."""
+        journal = self._journal(program, self._begin(program, data))
+        first, *more = report.errors
+        message = "".join((first.message, *(f" Line {e.line}: {e.message}" for e in more)))
+        error = RunError("CheckError", message, first.line, first.hint, code="check_error")
+        result = _stopped("error", program.id, Funnel(self._instance, NOTHING, journal, CallContext()), error)
+        result.warnings = [asdict(finding) for finding in report.warnings]
+        await self._end(program, journal, result, len(data))
+        return result
 
     async def start_job(
-        self, code: str, inputs: dict[str, Any], limits: Limits, ask: Sequence[str] = ()
+        self,
+        code: str,
+        inputs: dict[str, Any],
+        limits: Limits,
+        ask: Sequence[str] = (),
+        *,
+        checked: bool = True,
     ) -> JobRecord:
         """Run a program as a job, and return the job's first record."""
         program, data = self._program(code, inputs, limits, ask)
-        await self._begin(replace(program, attempts=0), data)
+        report = await self.check(code, inputs) if checked else Report()
+        if report.ok:
+            await self._begin(replace(program, attempts=0), data)
+        else:
+            await self._refused(program, data, report)
         return await self._instance.jobs.start(RUN_JOB, {"run": program.id})
 
     def _program(
@@ -160,7 +192,7 @@ class Runs:
             hint="See in the record what it has done, then run what is left of it.",
             code="interrupted",
         )
-        result = _stopped("error", program.id, Funnel(self._instance, {}, journal, CallContext()), error)
+        result = _stopped("error", program.id, Funnel(self._instance, NOTHING, journal, CallContext()), error)
         await self._end(program, journal, result, size)
         return result
 
@@ -180,13 +212,21 @@ class Runs:
     # One attempt
 
     async def _driving(
-        self, program: Program, journal: Journal, size: int, *, again: bool = False
+        self,
+        program: Program,
+        journal: Journal,
+        size: int,
+        report: Report | None = None,
+        *,
+        again: bool = False,
     ) -> RunResult:
         driven: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
         driven.add_done_callback(_look)
         self._driven[program.id] = driven
         try:
             result = await self._attempt(program, journal)
+            if report is not None:
+                result.warnings = [asdict(finding) for finding in report.warnings]
             if result.status != "paused":
                 await self._end(program, journal, result, size)
         except asyncio.CancelledError:
@@ -211,11 +251,11 @@ class Runs:
         instance = self._instance
         host = instance.host
         engine: Engine = host.services["sandbox"]
-        helpers, doors = helpers_of(type(instance.actor), await self._tools())
+        reach = await self.reach()
         context = replace(current_context(), deadline=None).within(program.limits.wall_s)
         marks = (*host.settings.approvals, *program.ask)
-        funnel = Funnel(instance, doors, journal, context, marks=marks, look=look)
-        job = Job(program.code, helpers, program.inputs, program.limits, program.seed, program.now)
+        funnel = Funnel(instance, reach, journal, context, marks=marks, look=look)
+        job = Job(program.code, reach[0], program.inputs, program.limits, program.seed, program.now)
         funnel.engine = asyncio.get_running_loop().create_task(engine.run(job, funnel))
         try:
             outcome: Outcome = await funnel.engine
@@ -247,9 +287,18 @@ class Runs:
             )
         return result
 
-    async def _tools(self) -> Any:
+    async def reach(self) -> Reach:
+        """Return what a program of this actor can call now."""
         toolbox = self._instance.host.services.get("tools")
-        return () if toolbox is None else await toolbox.helpers(self._instance.address)
+        tools = () if toolbox is None else await toolbox.helpers(self._instance.address)
+        return helpers_of(type(self._instance.actor), tools)
+
+    async def check(self, code: str, inputs: dict[str, Any] | None) -> Report:
+        """Return what a look at a program finds, before it runs."""
+        helpers, _ = await self.reach()
+        if len(code) < _CHECKED_HERE:
+            return check(code, helpers, inputs=inputs)
+        return await asyncio.to_thread(check, code, helpers, inputs=inputs)
 
     # Ends
 
@@ -276,7 +325,7 @@ class Runs:
             self._left = True
             return
         error = RunError("Cancelled", "The caller went away, or the run was cancelled.", code="cancelled")
-        result = _stopped("cancelled", program.id, Funnel(instance, {}, journal, CallContext()), error)
+        result = _stopped("cancelled", program.id, Funnel(instance, NOTHING, journal, CallContext()), error)
         rows = journal.take_pending()
 
         def write(tx: Transaction) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from helpers.api import db_helpers
+from helpers.search import DISCOVERY, discover
 from runtime.actor import Actor
 from runtime.context import CallContext
 from runtime.errors import Conflict, DuraliteError, Interrupted, NotFound, Rejected
@@ -29,15 +30,22 @@ from sandbox.runs.approvals import why_ask
 from sandbox.runs.journal import Divergence, Entry, Journal
 from sandbox.runs.result import CALLS_LISTED, RunCall
 
-__all__ = ("Door", "Funnel", "helpers_of")
+__all__ = ("NOTHING", "Door", "Funnel", "Reach", "helpers_of")
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What a program may call: the helper as it sees it, and the method behind it (None: a tool)."""
+    """What a program may call: the helper as it sees it, and the method behind it (None: a tool, or discovery)."""
 
     helper: HelperSpec
     method: MethodSpec | None
+
+
+Reach = tuple[tuple[HelperSpec, ...], Mapping[str, Door]]
+"""What code sees of an actor, and what is behind it."""
+
+
+NOTHING: Reach = ((), {})
 
 
 class Funnel:
@@ -50,7 +58,7 @@ class Funnel:
     def __init__(
         self,
         instance: Instance,
-        doors: Mapping[str, Door],
+        reach: Reach,
         journal: Journal,
         context: CallContext,
         *,
@@ -64,7 +72,7 @@ class Funnel:
         self.stopped: Literal["paused"] | Divergence | None = None
         self.engine: asyncio.Task[Any] | None = None
         self._instance = instance
-        self._doors = doors
+        self._helpers, self._doors = reach
         self._journal = journal
         self._context = context
         self._marks = marks
@@ -174,7 +182,10 @@ class Funnel:
             return await _for_ever()  # it is made when the run goes on
         self._under_way += 1
         try:
-            if door.method is None:
+            if door.helper.namespace == "helpers":
+                data = codec.encode(discover(self._helpers, door.helper.path, args, bound))
+                self._journal.note(entry, "ok", data)
+            elif door.method is None:
                 data = await self._outside(door, entry, self._tool(door, args, bound))
             elif door.helper.read_only:
                 data = await self._send(door.method, bound)
@@ -288,23 +299,21 @@ async def _for_ever() -> bytes:
     raise AssertionError("nothing sets this event")
 
 
-Doors = tuple[tuple[HelperSpec, ...], Mapping[str, Door]]
-
-
-def helpers_of(actor_type: type[Actor], tools: tuple[HelperSpec, ...] = ()) -> Doors:
+def helpers_of(actor_type: type[Actor], tools: tuple[HelperSpec, ...] = ()) -> Reach:
     """Return what code sees of a type with these tools, and what is behind it.
 
     The same objects for the same tools: engines know them again.
     """
-    found: dict[int, tuple[tuple[HelperSpec, ...], Doors]] | None = vars(actor_type).get("_code_helpers")
+    found: dict[int, tuple[tuple[HelperSpec, ...], Reach]] | None = vars(actor_type).get("_code_helpers")
     if found is None:
         found = {}
         setattr(actor_type, "_code_helpers", found)  # noqa: B010 - a cache on the class, not part of its interface
     held = found.get(id(tools))
     if held is None or held[0] is not tools:
-        helpers = (*db_helpers(actor_type.methods.values()), *tools)
-        own = actor_type.methods
-        doors = {h.path: Door(h, None if h.path.startswith("tools.") else own[h.name]) for h in helpers}
+        own = db_helpers(actor_type.methods.values())
+        doors = {helper.path: Door(helper, actor_type.methods[helper.name]) for helper in own}
+        doors.update({helper.path: Door(helper, None) for helper in (*DISCOVERY, *tools)})
+        helpers = (*own, *DISCOVERY, *tools)
         if len(found) >= _TOOLS_CACHED:
             found.clear()
         held = found[id(tools)] = (tools, (helpers, doors))

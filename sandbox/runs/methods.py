@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from helpers.check import Report
 from runtime.actor import Actor
 from runtime.context import current_context
 from runtime.errors import LimitExceeded
@@ -89,19 +90,22 @@ class CodeMethods(Actor):
         limits: GivenLimits = None,
         background: Annotated[bool, Field(description="Run as a job and return its record at once.")] = False,
         ask: Ask = None,
+        check: Annotated[
+            bool, Field(description="Look for mistakes first: a program with certain ones is not run.")
+        ] = True,
     ) -> RunResult | JobRecord:
         """Run a Python program in the sandbox, with this actor's database in scope as `db`.
 
         The value of the last expression or assignment comes back. What user code does wrong is told in
         `error`, with its line and a hint, never as a failed call. A call that needs an approval pauses the run.
         """
-        wanted = self._check(code, limits)
+        wanted = self._limits(code, limits)
         marks = check_marks(ask or ())
         if background:
-            return await self._runs.start_job(code, inputs or {}, wanted, marks)
-        return await self._runs.start(code, inputs or {}, _in_time(wanted), marks)
+            return await self._runs.start_job(code, inputs or {}, wanted, marks, checked=check)
+        return await self._runs.start(code, inputs or {}, _in_time(wanted), marks, checked=check)
 
-    def _check(self, code: str, limits: dict[str, Any] | None) -> Limits:
+    def _limits(self, code: str, limits: dict[str, Any] | None) -> Limits:
         service = self.host.settings.limits
         if len(code.encode("utf-8", "surrogatepass")) > service.run_code_bytes:
             raise LimitExceeded(
@@ -110,6 +114,15 @@ class CodeMethods(Actor):
                 limit="run_code_bytes",
             )
         return run_limits(service, limits)
+
+    @method(read_only=True, concurrent=True)
+    async def check(self, code: Code, inputs: Inputs = None) -> Report:
+        """Look for mistakes in a program without running it: unknown helpers, wrong arguments, what costs too much.
+
+        `errors` would end the run, `warnings` would not; each has line, column, message, hint and nearest name.
+        """
+        self._limits(code, None)
+        return await self._runs.check(code, inputs)
 
     @job(RUN_JOB, resumable=True)
     async def run_job(self, progress: JobProgress, run: str) -> dict[str, Any]:
