@@ -524,6 +524,10 @@ class Host:
         """Return the live actors."""
         return list(self._live.values())
 
+    def instance(self, address: ActorAddress) -> Instance | None:
+        """Return a live actor; None while its file is closed."""
+        return self._live.get(address)
+
     def is_live(self, address: ActorAddress) -> bool:
         """Tell whether an actor's file is open."""
         return address in self._live

@@ -34,7 +34,8 @@ NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 _ONLY_JSON = (JSON,)
 _JSON_HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
 _ONE_WRITE = 256 * 1024
-_CHALLENGE: Header = (b"www-authenticate", b'Bearer realm="duralite"')
+_CHALLENGE = b'Bearer realm="duralite"'
+_PLAIN_HOST = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -159,6 +160,14 @@ class Exchange:
             pass
         await whole({"type": "http.response.body", "body": b""})
 
+    def _challenge(self) -> bytes:
+        """Return how to ask with a key, and where the service says more about it (RFC 9728, section 5.1)."""
+        host = self.headers.get(b"host", b"")
+        if not _PLAIN_HOST.fullmatch(host):
+            return _CHALLENGE
+        where = b"%s://%s" % (self.scope.get("scheme", "http").encode(), host)
+        return _CHALLENGE + b', resource_metadata="%s/.well-known/oauth-protected-resource"' % where
+
     async def refuse(self, error: DuraliteError, *headers: Header) -> None:
         """Send an error as problem+json."""
         body = problem_json(error, self.path, self.request_id)
@@ -166,7 +175,7 @@ class Exchange:
         if error.retry_after is not None:
             lines.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
         if error.status == 401:
-            lines.append(_CHALLENGE)
+            lines.append((b"www-authenticate", self._challenge()))
         if error.status == 405:
             lines.append((b"allow", ", ".join(error.extra.get("allow", ())).encode()))
         await self.reply(error.status, body, *lines)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route, Router
 
+from runtime.accounts import SCOPES
 from runtime.errors import NotFound, Unavailable
 from runtime.gateway.access import is_loopback
 from runtime.gateway.calls import missing_scope
@@ -30,6 +31,7 @@ __all__ = ("OPEN_PATHS", "build_site")
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Paths for probes: any Host header will do, because a probe asks by address."""
 
+_RESOURCE = "/.well-known/oauth-protected-resource"
 _DISK_FLOOR = 64 * 1024 * 1024
 _HTML = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
@@ -84,8 +86,22 @@ def build_site(parts: Parts) -> Router:
     async def errors(request: Request) -> Response:
         return HTMLResponse(errors_page(), headers=_HTML)
 
+    async def resource(request: Request) -> Response:
+        """Say how the service is asked with a key (RFC 9728). There is no authorization server: operators make keys."""
+        return _json(
+            {
+                "resource": str(request.base_url).rstrip("/") + request.url.path.removeprefix(_RESOURCE),
+                "resource_name": "duralite",
+                "resource_documentation": f"{request.base_url}docs",
+                "bearer_methods_supported": ["header"],
+                "scopes_supported": list(SCOPES),
+            }
+        )
+
     async def root(request: Request) -> Response:
-        return _json({**version_facts(), "docs": "/docs", "openapi": "/openapi.json", "calls": "/v1"})
+        return _json(
+            {**version_facts(), "docs": "/docs", "openapi": "/openapi.json", "calls": "/v1", "mcp": "/mcp"}
+        )
 
     routes = (
         ("/", root),
@@ -96,6 +112,8 @@ def build_site(parts: Parts) -> Router:
         ("/openapi.json", openapi),
         ("/docs", docs),
         ("/docs/errors", errors),
+        (_RESOURCE, resource),
+        (f"{_RESOURCE}/mcp", resource),
     )
     return Router([Route(path, endpoint) for path, endpoint in routes], redirect_slashes=False)
 

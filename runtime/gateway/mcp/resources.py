@@ -7,7 +7,7 @@ any character; reading makes no actor.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes
@@ -137,13 +137,17 @@ class Resources:
             raise protocol_error(error) from None
         return _contents(uri, _JSON, body.decode())
 
-    def address(self, caller: Caller, uri: str) -> ActorAddress:
-        """Return the actor that a URI speaks of.
+    def addresses(self, caller: Caller, uris: Iterable[str]) -> list[tuple[str, ActorAddress]]:
+        """Return URIs with the actors of the caller that they speak of; what cannot change is left out.
 
         Raises:
-            NotFound: none, or no view of it.
+            MCPError: one is no URI of this service, or the key may not read.
         """
-        return self._parsed(caller, uri)[0]
+        _need_read(caller)
+        try:
+            return [(uri, self._parsed(caller, uri)[0]) for uri in uris if uri != HELPER_DOCS]
+        except DuraliteError as error:
+            raise protocol_error(error) from None
 
     def _parsed(self, caller: Caller, uri: str) -> tuple[ActorAddress, str, str | None]:
         if not uri.startswith(SCHEME):

@@ -26,6 +26,8 @@ from mcp_types import (
     PaginatedRequestParams,
     ReadResourceRequestParams,
     ReadResourceResult,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
     Tool,
 )
 
@@ -33,6 +35,7 @@ from runtime.accounts import Grant
 from runtime.gateway.bodies import query_arguments
 from runtime.gateway.exchange import Exchange
 from runtime.gateway.mcp.calls import Caller, Counts, ToolCalls
+from runtime.gateway.mcp.changes import Changes
 from runtime.gateway.mcp.prompts import get_prompt, list_prompts
 from runtime.gateway.mcp.resources import Resources
 from runtime.gateway.mcp.tools import CODE_TOOL, Toolset
@@ -80,6 +83,7 @@ class McpServer:
         self.tools = Toolset(host.registry)
         self.resources = Resources(host)
         self.calls = ToolCalls(host, counts)
+        self.changes = Changes(host)
         self.lowlevel: Server[Any] = Server(
             "duralite",
             version=str(version_facts()["version"]),
@@ -94,6 +98,7 @@ class McpServer:
             on_read_resource=self._read_resource,
             on_list_prompts=self._list_prompts,
             on_get_prompt=self._get_prompt,
+            on_subscriptions_listen=self._listen,
         )
 
     # Tools
@@ -152,6 +157,13 @@ class McpServer:
 
     async def _read_resource(self, ctx: _Context, params: ReadResourceRequestParams) -> ReadResourceResult:
         return await self.resources.read(self._caller(ctx), params.uri, ctx.protocol_version)
+
+    async def _listen(
+        self, ctx: _Context, params: SubscriptionsListenRequestParams
+    ) -> SubscriptionsListenResult:
+        caller = self._caller(ctx)
+        uris = params.notifications.resource_subscriptions or ()
+        return await self.changes.listen(ctx, params, self.resources.addresses(caller, uris))
 
     async def _list_prompts(self, ctx: _Context, params: PaginatedRequestParams | None) -> ListPromptsResult:
         self._caller(ctx)
