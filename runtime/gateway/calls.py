@@ -36,7 +36,6 @@ _PLAIN_ACCEPT = frozenset({None, b"*/*", b"application/json"})
 _VOLATILE = re.compile(rb'"duration_ms":[0-9.e+-]+')
 _TAGGED_UP_TO = 1024 * 1024
 _WRITING = frozenset({"PUT", "PATCH", "DELETE"})
-_RUN_STATUS = re.compile(rb'^\{"status":"([a-z]+)"')
 
 
 class Calls:
@@ -85,7 +84,7 @@ class Calls:
                 answer = await self._host.call(address, spec, kwargs, context, wire=True)
                 if type(answer) is bytes:
                     if spec.scope == "run":
-                        self._count_run(answer)
+                        self._metrics.ran(answer)
                     await x.reply(200, answer, JSON)
                 else:
                     await self._serve_stream(x, answer)
@@ -120,7 +119,7 @@ class Calls:
             await self._serve_once(x, route, address, kwargs, context)
             return
         answer = await self._host.call(address, route.spec, kwargs, context, wire=True)
-        self._count_run(answer)
+        self._metrics.ran(answer)
         await x.reply(200, answer, JSON)
 
     def _deadline(self, x: Exchange) -> float:
@@ -278,7 +277,7 @@ class Calls:
         if replayed:
             x.add_header(b"idempotent-replay", b"true")
         elif route.spec.scope == "run":
-            self._count_run(answer)
+            self._metrics.ran(answer)
         await x.reply(200, answer, JSON)
 
     # Files
@@ -306,10 +305,6 @@ class Calls:
         if not isinstance(answer, Download):
             raise TypeError(f"a method answered {type(answer).__name__} where bytes or a Download is needed")
         await send_download(x, answer)
-
-    def _count_run(self, answer: bytes) -> None:
-        if found := _RUN_STATUS.match(answer):
-            self._metrics.ran(found[1].decode())
 
 
 class _Shape:

@@ -6,6 +6,7 @@ is counted as `other`.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ METRICS = {
 """Every metric and what it counts; the reference page is generated from it."""
 
 _STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+_RUN_STATUS = re.compile(rb'^\{"status":"([a-z]+)"')
 _RUN_STATES = ("ok", "error", "limit", "crash", "protocol", "cancelled")
 
 
@@ -85,9 +87,10 @@ class Metrics:
         """Count a refusal by the guard."""
         self.refusals[rule] = self.refusals.get(rule, 0) + 1
 
-    def ran(self, state: str) -> None:
-        """Count a run of user code by its outcome."""
-        if state in self.runs:
+    def ran(self, answer: bytes) -> None:
+        """Count a run of user code by the outcome that its answer, as JSON, begins with."""
+        found = _RUN_STATUS.match(answer)
+        if found is not None and (state := found[1].decode()) in self.runs:
             self.runs[state] += 1
 
     def text(self) -> bytes:

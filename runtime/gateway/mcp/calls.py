@@ -6,7 +6,6 @@ and what is not becomes `internal_error` with a request id, its trace in the log
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from runtime.values import dumps, loads
 
 __all__ = ("Caller", "Counts", "ToolCalls")
 
-_RUN_STATUS = re.compile(rb'^\{"status":"([a-z]+)"')
 _log = structlog.get_logger("duralite.mcp")
 
 
@@ -41,8 +39,8 @@ class Counts(Protocol):
     def refused(self, rule: str) -> None:
         """Count a refusal by the guard."""
 
-    def ran(self, state: str) -> None:
-        """Count a run of user code by its outcome."""
+    def ran(self, answer: bytes) -> None:
+        """Count a run of user code by the answer of `run`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +116,13 @@ class ToolCalls:
         if isinstance(answer, Download):
             link = download_link(caller.base, entry, name, given)
             return await downloaded(answer, link, self._most)
-        if entry.spec.scope == "run":
-            self._count_run(answer)
+        if entry.spec.scope == "run" and self._counts is not None:
+            self._counts.ran(answer)
         if follows and caller.report is not None:
             value = loads(answer)
             if _is_running_job(value):
                 answer = dumps(await self.follower.follow(address, value, since, caller.report))
         return answered(entry, answer, self._most)
-
-    def _count_run(self, answer: bytes) -> None:
-        if self._counts is not None and (found := _RUN_STATUS.match(answer)):
-            self._counts.ran(found[1].decode())
 
 
 def _check_json(given: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ class Changes:
     async def _watch(
         self, bus: InMemorySubscriptionBus, watched: Sequence[tuple[str, ActorAddress]], seen: dict[str, Any]
     ) -> None:
-        versions = dict.fromkeys((address for _, address in watched), "")
+        versions: dict[ActorAddress, str | None] = {address: "" for _, address in watched}
         while True:
             now = {address: self._version(address) for address in versions}
             for uri, address in watched:
