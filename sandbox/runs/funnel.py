@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -30,6 +30,10 @@ from sandbox.runs.approvals import why_ask
 from sandbox.runs.journal import Divergence, Entry, Journal
 from sandbox.runs.result import CALLS_LISTED, RunCall
 
+if TYPE_CHECKING:
+    from sandbox.tools.staging import Staged
+    from sandbox.tools.toolbox import ToolBox
+
 __all__ = ("NOTHING", "Door", "Funnel", "Reach", "helpers_of")
 
 
@@ -39,6 +43,18 @@ class Door:
 
     helper: HelperSpec
     method: MethodSpec | None
+
+    @property
+    def outside(self) -> bool:
+        """Whether a call leaves the actor's own transactions."""
+        if self.method is None:
+            return self.helper.namespace != "helpers"
+        return self.method.kind != "unit" and not self.helper.read_only
+
+    @property
+    def again(self) -> bool:
+        """Whether a call may be made twice."""
+        return self.helper.read_only or self.helper.idempotent
 
 
 Reach = tuple[tuple[HelperSpec, ...], Mapping[str, Door]]
@@ -182,31 +198,37 @@ class Funnel:
             return await _for_ever()  # it is made when the run goes on
         self._under_way += 1
         try:
-            if door.helper.namespace == "helpers":
-                data = codec.encode(discover(self._helpers, door.helper.path, args, bound))
-                self._journal.note(entry, "ok", data)
-            elif door.method is None:
-                data = await self._outside(door, entry, self._tool(door, args, bound))
-            elif door.helper.read_only:
-                data = await self._send(door.method, bound)
-                self._journal.note(entry, "ok", data)
-            elif door.method.kind == "unit":
-                data = await self._effect(door.method, entry, bound)
-            else:
-                data = await self._outside(door, entry, self._send(door.method, bound))
+            data = await self._make(door, entry, args, bound)
         except DuraliteError as error:
             self._journal.note_error(entry, error)
+            await self._settle(door)
             raise
         except asyncio.CancelledError:
             self._journal.note(entry, "cancelled", None)
             raise
+        else:
+            await self._settle(door)
+            return data
         finally:
             self._under_way -= 1
             if not self._under_way:
                 self._quiet.set()
-        self.writes += not door.helper.read_only
-        if self._journal.crowded:
+
+    async def _settle(self, door: Door) -> None:
+        """Have what a call gave in the file before the program sees it, where it cannot be asked for again."""
+        if self._journal.crowded or (door.outside and not door.again):
             await self._journal.flush()
+
+    async def _make(self, door: Door, entry: Entry, args: list[Any], bound: dict[str, Any]) -> bytes:
+        if door.outside:
+            return await self._outside(door, entry, args, bound)
+        if door.method is None:
+            data = codec.encode(discover(self._helpers, door.helper.path, args, bound))
+        elif not door.helper.read_only:
+            return await self._effect(door.method, entry, bound)
+        else:
+            data = await self._send(door.method, bound)
+        self._journal.note(entry, "ok", data)
         return data
 
     async def _send(self, spec: MethodSpec, bound: dict[str, Any]) -> bytes:
@@ -218,42 +240,57 @@ class Funnel:
         """Do what changes the database: its row in the journal commits with it."""
         await self._journal.begun()
         if self._journal.off:
-            return await self._send(spec, bound)
+            data = await self._send(spec, bound)
+            self.writes += 1
+            return data
         instance = self._instance
         wrap, committed = self._journal.wrap(entry)
-        data: bytes = await instance.host.call(
-            instance.address, spec, bound, self._context, wire=True, wrap=wrap
-        )
+        data = await instance.host.call(instance.address, spec, bound, self._context, wire=True, wrap=wrap)
         committed()
+        self.writes += 1
         return data
 
-    async def _outside(self, door: Door, entry: Entry, work: Any) -> bytes:
-        """Do what leaves the actor: it is in the journal before it is sent."""
-        again = door.helper.read_only or door.helper.idempotent
-        try:
-            if not again:
-                self._journal.note(entry, "started", None)
-                await self._journal.flush()
-        except BaseException:
-            work.close()
-            raise
-        try:
-            data: bytes = await work
-        except DuraliteError as error:
-            self._journal.note_error(entry, error)
-            if not again:
-                await self._journal.flush()
-            raise
-        self._journal.note(entry, "ok", data)
-        if not again:
+    async def _outside(self, door: Door, entry: Entry, args: list[Any], bound: dict[str, Any]) -> bytes:
+        """Do what leaves the actor: it is in the journal before it is sent, unless it may be sent twice."""
+        if not door.again:
+            self._journal.note(entry, "started", None)
             await self._journal.flush()
+        if door.method is not None:
+            data = await self._send(door.method, bound)
+        else:
+            found = await self._tool(door, args, bound)
+            if not isinstance(found, bytes):
+                return await self._stage(entry, found)
+            data = found
+        self.writes += not door.helper.read_only
+        self._journal.note(entry, "ok", data)
         return data
 
-    async def _tool(self, door: Door, args: list[Any], kwargs: dict[str, Any]) -> bytes:
-        toolbox: Any = self._instance.host.services["tools"]
+    async def _tool(self, door: Door, args: list[Any], kwargs: dict[str, Any]) -> bytes | Staged:
+        toolbox: ToolBox = self._instance.host.services["tools"]
         left = self._context.seconds_left()
-        answer = await toolbox.call(self._instance.address, door.helper.path, args, kwargs, timeout_s=left)
-        return codec.encode(answer.value)
+        answer = await toolbox.call(
+            self._instance.address,
+            door.helper.path,
+            args,
+            kwargs,
+            timeout_s=left if left is not None else 0.0,
+        )
+        return codec.encode(answer.value) if answer.staged is None else answer.staged
+
+    async def _stage(self, entry: Entry, staged: Staged) -> bytes:
+        """Write a tool's result into its table, in one transaction with its row in the journal."""
+        await self._journal.begun()
+        wrap, committed = self._journal.wrap(entry)
+        unit = self._instance.run_unit(lambda tx: wrap(staged.write, tx), method=entry.name)
+        try:
+            data: bytes = await unit.future
+        except asyncio.CancelledError:
+            self._instance.cancel(unit)
+            raise
+        committed()
+        self.writes += 1
+        return data
 
     # Pausing
 

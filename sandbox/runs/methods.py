@@ -59,12 +59,14 @@ class CodeMethods(Actor):
     @classmethod
     async def start_type(cls, host: Host) -> None:
         """Start the sandbox engine of the service, and see that it confines."""
+        await super().start_type(host)
         await start_engine(host)
 
     @classmethod
     async def stop_type(cls, host: Host) -> None:
         """End the sandbox engine."""
         await stop_engine(host)
+        await super().stop_type(host)
 
     def on_open(self, tx: Transaction) -> None:
         """Find runs that a crash or a shutdown left."""
