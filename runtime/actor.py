@@ -42,6 +42,8 @@ class Actor:
     policy: ClassVar[Policy | None] = None
     ttl: ClassVar[timedelta | None] = None
     max_open: ClassVar[int | None] = None
+    shared_file: ClassVar[bool] = False
+    """Whether worker processes may read the live file (`mode=ro`) while the actor goes on with it."""
     default_name: ClassVar[str | None] = None
     """The actor that a path without a name means; reading it makes it. None: every path names one."""
     methods: ClassVar[Mapping[str, MethodSpec]] = {}

@@ -339,6 +339,7 @@ class Host:
             migrations=actor_type.migrations,
             template=self._templates[address.type],
             keep_log=actor_type.policy is not None,
+            shared=actor_type.shared_file,
         )
         instance = Instance(self, identity, address, connection)
         actor = instance.actor = actor_type(instance)

@@ -69,6 +69,11 @@ class Guard:
         connection.set_authorizer(self._authorizer.callback())
         connection.set_progress_handler(self._progress, PROGRESS_STEPS)
 
+    def may_attach(self, allowed: bool) -> None:
+        """Let the runtime attach or detach one file, or end that; strangers never may (storage/attach.py)."""
+        self._live().setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, int(allowed))
+        self._authorizer.attach = allowed
+
     def refresh(self) -> None:
         """Read the file's schema anew: after the runtime itself changed it, or a transaction was rolled back."""
         connection = self._live()

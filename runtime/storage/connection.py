@@ -16,20 +16,29 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
 from runtime.clock import Clock
-from runtime.errors import ActorClosed, Cancelled, DeadlineExceeded, DuraliteError
+from runtime.errors import ActorClosed, Cancelled, DuraliteError
 from runtime.guard import Guard, internal
 from runtime.limits import Limits
+from runtime.storage.attach import attached
 from runtime.storage.migrations import Migration, migrate
 from runtime.storage.opening import open_error, open_raw
 from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
+from runtime.storage.unit import (
+    Unit,
+    deadline_error,
+    given_up,
+    spurious,
+    was_interrupted,
+    why_interrupted,
+)
 from runtime.storage.watchdog import Watchdog
 from runtime.values import dumps
 
@@ -47,38 +56,6 @@ _BEGIN, _COMMIT, _ROLLBACK = internal("BEGIN IMMEDIATE"), internal("COMMIT"), in
 _SAVE, _UNDO, _KEEP = internal("SAVEPOINT unit"), internal("ROLLBACK TO unit"), internal("RELEASE unit")
 _SHAPE = internal("PRAGMA main.schema_version")
 _DEFERRED = internal("SELECT 1 FROM main.sqlite_master WHERE sql LIKE '%DEFERRED%' LIMIT 1")
-
-
-class Unit:
-    """One function on its way through the thread."""
-
-    __slots__ = ("answer", "cancelled", "committing", "deadline", "error", "fn", "future", "hooks", "method", "quick", "read_only", "wire")  # fmt: skip
-
-    def __init__(
-        self,
-        fn: Callable[[Transaction], Any],
-        future: asyncio.Future[Any],
-        *,
-        read_only: bool,
-        quick: bool,
-        wire: bool,
-        deadline: float,
-        method: str,
-    ) -> None:
-        self.fn = fn
-        self.future = future
-        self.read_only = read_only
-        self.quick = quick
-        self.wire = wire
-        self.deadline = deadline
-        self.method = method
-        # The thread sets `committing` and then looks at `cancelled`; the loop sets `cancelled` and then looks at
-        # `committing`. So a unit that was answered "rolled back" is never committed.
-        self.cancelled = False
-        self.committing = False
-        self.answer: Any = None
-        self.error: BaseException | None = None
-        self.hooks: list[Callable[[], Awaitable[Any]]] | None = None
 
 
 class _Thread(aiosqlite.Connection):
@@ -122,6 +99,7 @@ class Connection:
         migrations: Sequence[Migration] = (),
         template: bytes | None = None,
         keep_log: bool = False,
+        shared: bool = False,
     ) -> None:
         self.path = path
         self.version = 0
@@ -135,6 +113,7 @@ class Connection:
         self._migrations = migrations
         self._template = template
         self._keep_log = keep_log
+        self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Unit] = deque()
         self._done: deque[Unit] = deque()
@@ -172,7 +151,7 @@ class Connection:
         _step_back()
         raw: sqlite3.Connection | None = None
         try:
-            raw = open_raw(self.path, self._profile, template=self._template)
+            raw = open_raw(self.path, self._profile, template=self._template, shared=self._shared)
             if self._guard is not None:
                 self._guard.install(raw)
             migrate(raw, self._migrations)
@@ -201,14 +180,25 @@ class Connection:
         quick: bool = False,
         wire: bool = False,
         method: str = "",
+        beside: Path | None = None,
     ) -> Unit:
         """Make a unit, not yet sent.
 
         `deadline` is a moment of `time.monotonic()`. `quick` lets it share a commit with its neighbours.
-        `wire` has the answer encoded as JSON bytes in the thread.
+        `wire` has the answer encoded as JSON bytes in the thread. `beside` is a file of ours that is attached
+        as `staging` for this unit alone.
         """
         future = self._loop.create_future()
-        return Unit(fn, future, read_only=read_only, quick=quick, wire=wire, deadline=deadline, method=method)
+        return Unit(
+            fn,
+            future,
+            read_only=read_only,
+            quick=quick and beside is None,
+            wire=wire,
+            deadline=deadline,
+            method=method,
+            beside=beside,
+        )
 
     def submit(self, unit: Unit) -> None:
         """Queue a unit; its `future` gets the answer, or the error."""
@@ -231,14 +221,17 @@ class Connection:
         read_only: bool = False,
         quick: bool = False,
         method: str = "",
+        beside: Path | None = None,
     ) -> R:
-        """Run one unit and return its answer. A cancelled wait interrupts the unit.
+        """Run one unit and return its answer. A cancelled wait interrupts the unit. See `unit` for `beside`.
 
         Raises:
             DeadlineExceeded: it did not end within `seconds` (None: `statement_s`).
         """
         deadline = time.monotonic() + (self._limits.statement_s if seconds is None else seconds)
-        unit = self.unit(fn, deadline=deadline, read_only=read_only, quick=quick, method=method)
+        unit = self.unit(
+            fn, deadline=deadline, read_only=read_only, quick=quick, method=method, beside=beside
+        )
         self.submit(unit)
         try:
             return await unit.future  # type: ignore[no-any-return]
@@ -267,12 +260,12 @@ class Connection:
         running = self._running
         if running is not None and (running.cancelled or now >= running.deadline):
             late = now >= running.deadline
-            self._give_up(running, _deadline_error() if late else Cancelled("The call was cancelled."))
+            self._give_up(running, deadline_error() if late else Cancelled("The call was cancelled."))
             self.interrupt()
         # Copied in one C call each: the thread may take units meanwhile.
         for unit in (*self._queue.copy(), *self._members.copy()):
             if now >= unit.deadline:
-                self._give_up(unit, _deadline_error())
+                self._give_up(unit, deadline_error())
         return self.pending > 0
 
     def abandon(self, error: DuraliteError) -> None:
@@ -400,7 +393,7 @@ class Connection:
         try:
             raw.execute(_SAVE)
             self._call(unit)
-            if not raw.in_transaction or _spurious(unit):
+            if not raw.in_transaction or spurious(unit):
                 return False
             if unit.error is not None:
                 raw.execute(_UNDO)
@@ -411,6 +404,17 @@ class Connection:
 
     def _alone(self, unit: Unit) -> None:
         """Run a unit in a transaction of its own."""
+        if unit.beside is None:
+            self._attempt(unit)
+        else:
+            try:
+                with attached(self.tx.connection, self._guard, unit.beside):
+                    self._attempt(unit)
+            except (sqlite3.Error, OSError) as error:
+                unit.error = self._translated(error)
+        self._finish(unit)
+
+    def _attempt(self, unit: Unit) -> None:
         for _ in range(3):
             if unit.read_only:
                 self._call(unit)
@@ -419,11 +423,10 @@ class Connection:
                 if unit.error is None:
                     self._commit([unit])
             self._rollback()  # also of a reader: an open transaction would hold the file
-            if not _spurious(unit):
+            if not spurious(unit):
                 break
             unit.answer = unit.error = unit.hooks = None
             unit.committing = False
-        self._finish(unit)
 
     def _rollback(self) -> None:
         """Leave no transaction open."""
@@ -450,7 +453,7 @@ class Connection:
             unit.committing = True
         try:
             if any(unit.cancelled for unit in units):
-                raise _given_up()
+                raise given_up()
             self.tx.connection.execute(_COMMIT)
         except (sqlite3.Error, Cancelled) as error:
             translated = self._translated(error)
@@ -467,7 +470,7 @@ class Connection:
             unit.error = Cancelled("The call was cancelled before it started.")
             return
         if time.monotonic() >= unit.deadline:
-            unit.error = _deadline_error()
+            unit.error = deadline_error()
             return
         tx = self.tx
         tx.wire = unit.wire
@@ -493,8 +496,8 @@ class Connection:
             self._running = tx.running = None
             if tx._after_commit:
                 tx._after_commit = []
-        if unit.error is not None and _was_interrupted(unit.error):
-            unit.error = _why_interrupted(unit, unit.error)
+        if unit.error is not None and was_interrupted(unit.error):
+            unit.error = why_interrupted(unit, unit.error)
 
     def _translated(self, error: BaseException) -> BaseException:
         return self._guard.translate(error) if self._guard is not None else error
@@ -562,36 +565,3 @@ async def _run_hooks(unit: Unit) -> None:
     except Exception as error:  # the unit is committed; its caller must learn that what follows failed
         unit.error = error
     _answer(unit)
-
-
-def _deadline_error() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "The statement did not end by its deadline and was rolled back.",
-        hint="Add a WHERE or LIMIT, an index, or split the work into smaller statements.",
-        limit="statement_s",
-    )
-
-
-def _given_up() -> Cancelled:
-    return Cancelled("The call was cancelled and rolled back.")
-
-
-def _was_interrupted(error: BaseException) -> bool:
-    # The guard has translated those of its statements already.
-    return isinstance(error, Cancelled) or getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT"
-
-
-def _why_interrupted(unit: Unit, error: BaseException) -> BaseException:
-    if time.monotonic() >= unit.deadline:
-        return _deadline_error()
-    return _given_up() if unit.cancelled else error
-
-
-def _spurious(unit: Unit) -> bool:
-    """Tell whether an interrupt that was meant for the unit before hit this one."""
-    return (
-        unit.error is not None
-        and _was_interrupted(unit.error)
-        and not unit.cancelled
-        and time.monotonic() < unit.deadline
-    )

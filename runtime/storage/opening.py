@@ -28,8 +28,13 @@ def files_folder(path: Path) -> Path:
     return path.with_suffix(".files")
 
 
-def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) -> sqlite3.Connection:
-    """Open a file in the calling thread with the pragmas of a profile; a new one starts as `template`."""
+def open_raw(
+    path: Path, profile: Durability, *, template: bytes | None = None, shared: bool = False
+) -> sqlite3.Connection:
+    """Open a file in the calling thread with the pragmas of a profile; a new one starts as `template`.
+
+    `shared` lets other processes read it meanwhile (`storage/profiles.py`).
+    """
     if template is not None and not path.exists():
         _place(path, template, durable=profile is Durability.FULL)
     connection = sqlite3.connect(
@@ -38,7 +43,7 @@ def open_raw(path: Path, profile: Durability, *, template: bytes | None = None) 
     try:
         # As a script, because a statement run by itself stays compiled in the connection's memory.
         size = path.stat().st_size if path.exists() else 0
-        connection.executescript(";".join(map(internal, pragmas(profile, size))))
+        connection.executescript(";".join(map(internal, pragmas(profile, size, shared=shared))))
     except BaseException:
         connection.close()
         raise

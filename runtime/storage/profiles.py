@@ -27,10 +27,11 @@ class Durability(Enum):
     IMPORT = "import"
 
 
-def pragmas(profile: Durability, file_bytes: int = 0) -> tuple[str, ...]:
+def pragmas(profile: Durability, file_bytes: int = 0, *, shared: bool = False) -> tuple[str, ...]:
     """Return the statements that set a connection to a profile, in the order they must run.
 
     `file_bytes` is the file's size: a small one is read faster, and held in less memory, without a map of it.
+    `shared` keeps the lock and the index of the log where a worker process that reads the live file finds them.
     """
     synchronous = {Durability.NORMAL: "NORMAL", Durability.FULL: "FULL", Durability.IMPORT: "OFF"}[profile]
     # The jitter keeps two processes that wait for one lock from asking in step.
@@ -38,9 +39,9 @@ def pragmas(profile: Durability, file_bytes: int = 0) -> tuple[str, ...]:
     journal = "OFF" if profile is Durability.IMPORT else "WAL"
     return (
         f"PRAGMA busy_timeout={timeout}",
-        # The actor's connection is the only one: it takes its lock once, and keeps the index of the log in its own
+        # The actor's connection is the only one that writes, and of most types the only one: it takes its lock once, and keeps the index of the log in its own
         # memory. That halves the time of a small read and of opening, and keeps other programs out while it is live.
-        "PRAGMA locking_mode=EXCLUSIVE",
+        f"PRAGMA locking_mode={'NORMAL' if shared else 'EXCLUSIVE'}",
         f"PRAGMA journal_mode={journal}",
         f"PRAGMA synchronous={synchronous}",
         "PRAGMA foreign_keys=ON",

@@ -1,0 +1,232 @@
+"""Cells of text become values of a type only where the text can be had back from the value.
+
+A column has a type if every one of its cells fits it; else it is text, word for word. So leading zeros, codes
+like `1E5`, numbers beyond 64 bits or beyond what a float can tell apart, and dates that are not ISO all stay as
+they were written. Proved for whole slices at once: one expression over the joined cells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from runtime.tabular.columns import Kind
+
+__all__ = ("TextCells", "convert", "single", "wider")
+
+_SEP = "\x1f"
+_MOST, _LEAST = 2**63 - 1, -(2**63)
+_DAY = (
+    r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))"
+)
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?:Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
+
+
+def _all(cell: str) -> re.Pattern[str]:
+    return re.compile(f"(?:(?:{cell}|){_SEP})*+")
+
+
+_INTEGERS = _all(r"0|-?[1-9][0-9]{0,18}")
+# An exponent counts only beside a decimal point or a sign: `1E5` and `2e10` are codes more often than numbers.
+_REALS = _all(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+[eE][+-]?|[eE][+-])[0-9]{1,3}")
+_DATES = _all(_DAY)
+_MOMENTS = _all(f"{_DAY}(?:[T ]{_TIME})?")
+_SCALED = [_all(rf"-?(?:0|[1-9][0-9]*)\.[0-9]{{{scale}}}") for scale in range(1, 10)]
+_LONG = re.compile(r"[0-9]{19}")
+_PRECISE = re.compile(r"[0-9.]{17}|[eE]")
+_SPELLINGS = {
+    "lower": {"true": 1, "false": 0},
+    "title": {"True": 1, "False": 0},
+    "upper": {"TRUE": 1, "FALSE": 0},
+}
+
+
+def wider(one: Kind, other: Kind) -> Kind:
+    """Return the narrowest kind that holds the cells of both."""
+    if one == other or other == "empty":
+        return one
+    if one == "empty":
+        return other
+    pair = {one, other}
+    if pair == {"integer", "real"}:
+        return "real"
+    return "datetime" if pair == {"date", "datetime"} else "text"
+
+
+def _integers(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | None:
+    if _INTEGERS.fullmatch(joined) is None:
+        return None
+    values: list[Any] = [int(c) if c else None for c in cells] if "" in cells else list(map(int, cells))
+    if _LONG.search(joined) and any(v is not None and not _LEAST <= v <= _MOST for v in values):
+        return None
+    return values
+
+
+def _reals(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | None:
+    if _REALS.fullmatch(joined) is None:
+        return None
+    values: list[Any] = [float(c) if c else None for c in cells] if "" in cells else list(map(float, cells))
+    if _PRECISE.search(joined):
+        for cell, value in zip(cells, values, strict=True):
+            if value is not None and not _faithful(cell, value):
+                return None
+    return values
+
+
+def _faithful(cell: str, value: float) -> bool:
+    try:
+        return Decimal(cell) == Decimal(repr(value))
+    except InvalidOperation:  # infinity
+        return False
+
+
+def _dates(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | None:
+    return _verbatim(cells) if _DATES.fullmatch(joined) is not None and _leaps(cells, joined) else None
+
+
+def _moments(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | None:
+    return _verbatim(cells) if _MOMENTS.fullmatch(joined) is not None and _leaps(cells, joined) else None
+
+
+def _leaps(cells: Sequence[str], joined: str) -> bool:
+    if "-02-29" not in joined:
+        return True
+    try:
+        for cell in cells:
+            if cell[4:10] == "-02-29":
+                date.fromisoformat(cell[:10])
+    except ValueError:
+        return False
+    return True
+
+
+def _booleans(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | None:
+    words = set(cells) - {""}
+    for spelling, values in _SPELLINGS.items():
+        if words <= values.keys() and column.spelling in (None, spelling):
+            column.spelling = spelling
+            return [values[c] if c else None for c in cells]
+    return None
+
+
+def _verbatim(cells: Sequence[str]) -> list[Any]:
+    return [c or None for c in cells] if "" in cells else list(cells)
+
+
+_READERS: dict[Kind, Callable[[Sequence[str], str, TextCells], list[Any] | None]] = {
+    "integer": _integers,
+    "real": _reals,
+    "date": _dates,
+    "datetime": _moments,
+    "boolean": _booleans,
+}
+_ORDER: tuple[Kind, ...] = ("integer", "real", "date", "datetime", "boolean")
+_NEXT: dict[Kind, tuple[Kind, ...]] = {
+    "empty": _ORDER,
+    "integer": ("integer", "real"),
+    "real": ("real",),
+    "date": ("date", "datetime"),
+    "datetime": ("datetime",),
+    "boolean": ("boolean",),
+    "text": (),
+}
+
+
+class TextCells:
+    """What a column of text is so far: the narrowest kind that fits every cell seen."""
+
+    __slots__ = ("kind", "mixed", "scale", "scaled", "spelling")
+
+    def __init__(self, kind: Kind = "empty") -> None:
+        self.kind: Kind = kind
+        self.mixed: Kind | None = None
+        self.scale: int | None = None
+        self.scaled = False
+        self.spelling: str | None = None
+
+    def take(self, cells: Sequence[str]) -> list[Any] | None:
+        """Return the values of a slice, with `kind` widened to what fits; None if it is text.
+
+        Empty cells are None in every kind but text, where the caller decides.
+        """
+        if self.kind == "text":
+            return None
+        joined = _SEP.join(cells) + _SEP
+        # A cell that holds the separator itself would be read as two.
+        if joined.count(_SEP) != len(cells) or joined.count(_SEP) == len(joined):
+            if len(joined) == len(cells):
+                return [None] * len(cells)
+            self.kind = "text"
+            return None
+        for kind in _NEXT[self.kind]:
+            values = _READERS[kind](cells, joined, self)
+            if values is not None:
+                self.kind = kind
+                if kind in ("integer", "real"):
+                    self._see_scale(kind, joined)
+                return values
+        self._note_mixed(cells)
+        self.kind = "text"
+        return None
+
+    def _note_mixed(self, cells: Sequence[str]) -> None:
+        """Remember what most cells of a column are that becomes text because of the others."""
+        if self.kind != "empty":
+            self.mixed = self.kind
+            return
+        some = [c for c in cells[:200] if c]
+        numbers = sum(_REALS.fullmatch(c + _SEP) is not None for c in some)
+        self.mixed = "real" if 2 * numbers > len(some) else None
+
+    def _see_scale(self, kind: Kind, joined: str) -> None:
+        if self.scaled and self.scale is None:
+            return
+        if kind == "integer":
+            scale: int | None = 0
+        elif self.scaled and self.scale:
+            scale = self.scale if _SCALED[self.scale - 1].fullmatch(joined) else None
+        else:
+            first = next((c for c in joined.split(_SEP) if c), "")
+            decimals = len(first.partition(".")[2])
+            fits = 1 <= decimals <= 9 and _SCALED[decimals - 1].fullmatch(joined) is not None
+            scale = decimals if fits else None
+        self.scale = scale if not self.scaled or self.scale == scale else None
+        self.scaled = True
+
+
+def convert(cells: Sequence[str], kind: Kind) -> list[Any] | None:
+    """Return a slice as values of one given kind, leading zeros and plus signs allowed; None if one does not fit."""
+    values = []
+    for cell in cells:
+        fits, value = single(cell, kind)
+        if not fits:
+            return None
+        values.append(value)
+    return values
+
+
+_LOOSE_INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
+_LOOSE_REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_WORDS = {"true": 1, "false": 0, "yes": 1, "no": 0, "t": 1, "f": 0, "y": 1, "n": 0, "1": 1, "0": 0}
+
+
+def single(cell: str, kind: Kind) -> tuple[bool, Any]:
+    """Return (whether a cell fits a kind that was asked for, its value); an empty cell is None."""
+    cell = cell.strip()
+    if not cell:
+        return True, None
+    if kind == "integer":
+        fits = _LOOSE_INTEGER.fullmatch(cell) is not None and _LEAST <= int(cell) <= _MOST
+        return fits, int(cell) if fits else None
+    if kind == "real":
+        fits = _LOOSE_REAL.fullmatch(cell) is not None and abs(float(cell)) != float("inf")
+        return fits, float(cell) if fits else None
+    if kind == "boolean":
+        return cell.lower() in _WORDS, _WORDS.get(cell.lower())
+    pattern = _DATES if kind == "date" else _MOMENTS
+    fits = pattern.fullmatch(cell + _SEP) is not None and _leaps([cell], cell)
+    return fits, cell if fits else None

@@ -1,0 +1,400 @@
+"""Rows of a delimited text file, in slices, with the line of every row that does not fit.
+
+The standard library's reader does the cutting: it is the most tolerant, and fast enough. Whole slices pass at
+once; only a slice with a row of another width is read again row by row. A row that spans several lines and does
+not fit is most likely a quote that never closes: its first line alone is set aside, and reading goes on behind it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TextIO
+
+from runtime.errors import InputError, LimitExceeded
+from runtime.tabular.columns import unique_names
+from runtime.tabular.decode import Encoding, detect, open_text
+from runtime.tabular.options import ParseOptions
+from runtime.tabular.sniff import Dialect, is_header, read_rows, sniff, table_start
+from runtime.tabular.staging import MAX_COLUMNS, too_wide
+
+__all__ = ("Delimited", "Slice")
+
+MAX_CELL = 1_000_000
+"""The longest cell, in characters: what the guard lets one value have."""
+
+_BLOCK = 1 << 18
+_LINE = 64 << 20
+_SAMPLE = 1 << 17
+_CELLS = 16_000
+_UNFOLDS = 1_000
+_SHOWN = 300
+
+Reject = Callable[[int, str, str], None]
+
+
+@dataclass(slots=True)
+class Slice:
+    """Some rows, all of one width. `lines` tells the line of each, when somebody asks.
+
+    With `padded` there may be None in them, for cells that the file does not have.
+    """
+
+    rows: list[list[str]]
+    lines: Callable[[], list[int]]
+    padded: bool = False
+
+
+class _Lines:
+    """The lines of a text, in blocks of which the last few are kept, so that a slice can be read again."""
+
+    def __init__(self, stream: TextIO, comment: str | None) -> None:
+        self._stream = stream
+        self._comment = comment
+        self._blocks: deque[tuple[int, list[str]]] = deque()
+        self._next = 1
+        self._rest = ""
+
+    def all(self) -> Iterator[str]:
+        """Yield lines from where the last reading of all stopped."""
+        return chain.from_iterable(self._read())
+
+    def _read(self) -> Iterator[list[str]]:
+        while lines := self._block():
+            self._blocks.append((self._next, lines))
+            self._next += len(lines)
+            yield lines
+
+    def _block(self) -> list[str]:
+        text = self._stream.read(_BLOCK)
+        if text.endswith("\r"):
+            text += self._stream.read(1)
+        ended = not text
+        text = self._rest + text
+        if len(text) > _LINE:
+            raise LimitExceeded(
+                f"Line {self._next:,} is longer than {_LINE:,} characters.",
+                hint="The file may not be delimited text. Give its delimiter and quote, or its format.",
+            )
+        lines = io.StringIO(text, newline="").readlines()
+        self._rest = ""
+        if lines and not ended and not lines[-1].endswith(("\n", "\r")):
+            self._rest = lines.pop()
+            if not lines:
+                return self._block()
+        if self._comment is not None:
+            # A blank line in its place keeps the count of lines.
+            lines = ["\n" if line.startswith(self._comment) else line for line in lines]
+        return lines
+
+    def since(self, number: int) -> Iterator[str]:
+        """Yield the kept lines from one on, and then those that follow."""
+        kept = [
+            lines[max(0, number - first) :] for first, lines in self._blocks if number < first + len(lines)
+        ]
+        return chain(chain.from_iterable(kept), self.all())
+
+    def line(self, number: int) -> str:
+        """Return one kept line."""
+        return next(self.since(number), "")
+
+    def forget(self, number: int) -> None:
+        """Let go of what lies wholly before a line."""
+        blocks = self._blocks
+        while blocks and blocks[0][0] + len(blocks[0][1]) <= number:
+            blocks.popleft()
+
+
+class Delimited:
+    """A delimited file: its dialect, the names of its columns, and its rows."""
+
+    def __init__(self, path: Path, options: ParseOptions, *, most: int | None = None) -> None:
+        self.path = path
+        self.options = options
+        self.encoding: Encoding = detect(path, options.encoding, most)
+        self.notes: list[str] = []
+        self.blank = 0
+        csv.field_size_limit(MAX_CELL)
+        with open_text(path, self.encoding) as stream:
+            sample = io.StringIO(stream.read(_SAMPLE), newline="").readlines()
+        if len(sample) > 1 and not sample[-1].endswith(("\n", "\r")) and sum(map(len, sample)) >= _SAMPLE:
+            sample.pop()
+        self._top, self._left, self._last, self._right = options.region()
+        self._comment = options.comment
+        self.dialect: Dialect
+        self._skip = 0
+        self.header: bool
+        self.names: list[str]
+        self._find(sample)
+        self.width = len(self.names)
+        self.ended = False
+
+    def _find(self, sample: list[str]) -> None:
+        """Find dialect, start of the table and names from the first lines."""
+        options = self.options
+        if self._comment is not None:
+            sample = ["\n" if line.startswith(self._comment) else line for line in sample]
+        self.dialect = sniff(sample[self._top - 1 :], options)
+        marked = sample[0].strip().lower().startswith("sep=") and len(sample[0].strip()) == 5
+        if marked and options.delimiter is None and self._top == 1:
+            self._skip = 1
+        elif self._comment is None and not options.bounded:
+            self._skip = self._leading_comments(sample)
+        reader = csv.reader(sample[self._skip :], **self.dialect.reader_options())
+        rows, ends = self._sample_rows(reader)
+        if not options.bounded:
+            above = table_start(rows)
+            if above:
+                self._skip += ends[above - 1]
+                rows = rows[above:]
+        if self._skip:
+            self.notes.append(f"{self._skip} lines above the table were left out.")
+        self._name([row[self._left - 1 : self._right] for row in rows])
+
+    def _sample_rows(self, reader: Iterator[list[str]]) -> tuple[list[list[str]], list[int]]:
+        rows: list[list[str]] = []
+        ends: list[int] = []
+        seen = 0
+        try:
+            for row in reader:
+                seen += 1
+                if row and seen >= self._top and (self._last is None or seen <= self._last):
+                    rows.append(row)
+                    ends.append(reader.line_num)  # type: ignore[attr-defined]
+                if len(rows) >= 500:
+                    break
+        except csv.Error:
+            pass
+        return rows, ends
+
+    def _leading_comments(self, sample: Sequence[str]) -> int:
+        count = 0
+        for line in sample:
+            if not line.startswith("#"):
+                break
+            count += 1
+        if not count or count == len(sample):
+            return 0
+        below = read_rows(sample[count : count + 5], self.dialect)
+        last = read_rows(sample[count - 1 : count], self.dialect)
+        # A last one that is as wide as the table holds its names.
+        if below and last and len(last[0]) == len(below[0]) and len(below[0]) > 1:
+            count -= 1
+        return count
+
+    def _name(self, rows: list[list[str]]) -> None:
+        if not rows:
+            raise InputError(
+                "The file has no rows where it was to be read.",
+                hint="Check start_row, end_row, the range and the delimiter.",
+                reason="empty",
+            )
+        first, below = rows[0], rows[1:]
+        asked = self.options.header
+        self.header = is_header(first, below[:200]) if asked is None else asked
+        if not self.header:
+            width = max(map(len, rows[:1] if self.options.bounded else rows), default=1)
+            widths = [len(row) for row in rows]
+            width = max(set(widths), key=lambda w: (widths.count(w), w))
+            self.names = [f"column_{i}" for i in range(1, width + 1)]
+        else:
+            first = self._fitted(list(first), below)
+            self.names = unique_names(first)
+            changed = [n for n, cell in zip(self.names, first, strict=True) if n != cell.strip()]
+            if changed:
+                self.notes.append(
+                    f"Blank or repeated names of columns were changed: {', '.join(changed[:5])}."
+                )
+        if len(self.names) > MAX_COLUMNS:
+            raise too_wide(len(self.names))
+
+    def _fitted(self, first: list[str], below: list[list[str]]) -> list[str]:
+        """Return the header with the width of the rows, where all of them have one cell more, or one less."""
+        widths = {len(row) for row in below}
+        if len(widths) != 1 or not below:
+            return first
+        (width,) = widths
+        if width == len(first) + 1 and any(row[-1].strip() for row in below):
+            self.notes.append("The first column has no name: the header has one cell less than the rows.")
+            return ["", *first]
+        if width == len(first) - 1 and not first[-1].strip():
+            return first[:-1]
+        return first
+
+    def slices(self, reject: Reject, most: int | None = None) -> Iterator[Slice]:
+        """Yield all rows in slices, or slices until there are `most` rows; misfits go to `reject(line, reason, text)`."""
+        with open_text(self.path, self.encoding) as stream:
+            self.position = stream.buffer.tell
+            lines = _Lines(stream, self._comment)
+            for _ in islice(lines.all(), self._skip):
+                pass
+            self.ended = False
+            seen = 0
+            for piece in _Cutter(self, lines, reject).slices():
+                yield piece
+                seen += len(piece.rows)
+                if most is not None and seen >= most:
+                    return
+            self.ended = True
+
+
+class _Cutter:
+    """One pass over a file."""
+
+    def __init__(self, table: Delimited, lines: _Lines, reject: Reject) -> None:
+        self._table = table
+        self._lines = lines
+        self._reject = reject
+        self._options = table.dialect.reader_options() | {"strict": table.dialect.quote is not None}
+        self._base = table._skip  # lines before the first of the present reader
+        self._reader = csv.reader(lines.since(self._base + 1), **self._options)
+        self._unfolds = 0
+        self._width = table.width
+        self._left, self._right = table._left - 1, table._right
+        self._sliced = bool(self._left or self._right)
+
+    def slices(self) -> Iterator[Slice]:
+        table = self._table
+        left = self._skip_rows(table._top - 1 + table.header)
+        if left is None:
+            return
+        most = None if table._last is None else max(0, table._last - (table._top - 1 + table.header))
+        count = max(20, min(2_000, _CELLS // max(1, self._width)))
+        while most is None or most > 0:
+            wanted = count if most is None else min(count, most)
+            start = self._base + self._reader.line_num + 1
+            self._lines.forget(start)
+            rows: list[list[str]] = []
+            sound = True
+            try:
+                rows.extend(islice(self._reader, wanted))
+            except (csv.Error, UnicodeError):
+                sound = False
+            if sound and not rows:
+                return
+            taken = len(rows)
+            if self._sliced:
+                rows = [row[self._left : self._right] for row in rows]
+            if sound and not table.encoding.damaged and set(map(len, rows)) == {self._width}:
+                yield Slice(rows, lambda start=start, n=taken: self._lines_of(start, n))  # type: ignore[misc]
+            else:
+                kept, taken = self._carefully(start, wanted)
+                if kept:
+                    numbers = [number for number, _ in kept]
+                    padded = table.options.ragged == "pad"
+                    yield Slice([row for _, row in kept], lambda numbers=numbers: numbers, padded)  # type: ignore[misc]
+            if most is not None:
+                most -= taken
+
+    def _skip_rows(self, count: int) -> int | None:
+        """Leave rows out, blank ones not counted in a table that nobody bounded."""
+        table = self._table
+        left = count
+        while left > 0:
+            try:
+                row = next(self._reader, None)
+            except csv.Error:
+                self._resume(self._base + self._reader.line_num + 1)
+                left -= 1
+                continue
+            if row is None:
+                return None
+            left -= bool(row) or table.options.bounded
+        return 0
+
+    def _lines_of(self, start: int, count: int) -> list[int]:
+        reader = csv.reader(self._lines.since(start), **self._options)
+        numbers = []
+        for _ in range(count):
+            numbers.append(start + reader.line_num)
+            next(reader)
+        return numbers
+
+    def _resume(self, line: int) -> None:
+        """Go on reading at a line."""
+        self._base = line - 1
+        self._reader = csv.reader(self._lines.since(line), **self._options)
+
+    def _carefully(self, start: int, wanted: int) -> tuple[list[tuple[int, list[str]]], int]:
+        """Read rows one by one from a line on and return those that fit, each with its line, and how many were read."""
+        self._resume(start)
+        kept: list[tuple[int, list[str]]] = []
+        seen = 0
+        while seen < wanted:
+            line = self._base + self._reader.line_num + 1
+            try:
+                row = next(self._reader, None)
+                if row is None:
+                    break
+                reason = self._fit(row)
+            except csv.Error as error:
+                row, reason = self._recovered(line, error)
+            if row is not None and not row:
+                self._table.blank += 1
+                seen += self._table.options.bounded
+                continue
+            seen += 1
+            if row is not None and reason is None:
+                kept.append((line, row))
+                continue
+            self._aside(line, reason or "The row cannot be read.")
+        return kept, seen
+
+    def _recovered(self, line: int, error: csv.Error) -> tuple[list[str] | None, str | None]:
+        """Return a row that the strict reader refuses as the tolerant one reads it, or why it cannot be."""
+        if "unexpected end" in str(error):
+            return None, "A quote is never closed."
+        if "field limit" in str(error):
+            return None, f"A cell is longer than {MAX_CELL:,} characters, or a quote is not closed."
+        lenient = csv.reader(self._lines.since(line), **(self._options | {"strict": False}))
+        try:
+            row = next(lenient)
+        except (csv.Error, StopIteration):
+            return None, "A quote stands where none may."
+        reason = self._fit(row)
+        if reason is None:
+            self._resume(line + lenient.line_num)
+            return row, None
+        return None, reason
+
+    def _fit(self, row: list[str]) -> str | None:
+        """Bring a row to the width of the table, in place, where nothing is lost; else return why it does not fit."""
+        if not row:
+            return None
+        if self._sliced:
+            row[:] = row[self._left : self._right]
+        width = self._width
+        if len(row) > width and not any(row[width:]):
+            del row[width:]
+        if len(row) != width:
+            if len(row) < width and self._table.options.ragged == "pad":
+                row.extend([None] * (width - len(row)))  # type: ignore[list-item]
+            else:
+                return f"The row has {len(row)} cells where the table has {width}."
+        if self._table.encoding.damaged and not _sound(row):
+            return "The row holds bytes that are not UTF-8."
+        return None
+
+    def _aside(self, line: int, reason: str) -> None:
+        """Set a row aside; of one that spans several lines only the first, so that the others get their chance."""
+        after = self._base + self._reader.line_num + 1
+        spans = after - line > 1
+        folded = reason.startswith(("A quote", "A cell")) or spans
+        if folded and self._unfolds < _UNFOLDS:
+            self._unfolds += 1
+            self._resume(line + 1)
+        text = self._lines.line(line)
+        self._reject(line, reason, text[:_SHOWN].rstrip("\r\n"))
+
+
+def _sound(row: Sequence[str]) -> bool:
+    try:
+        "".join(cell for cell in row if cell is not None).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

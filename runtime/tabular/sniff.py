@@ -1,0 +1,174 @@
+"""The dialect of a delimited file, and where its table begins, found from its first rows.
+
+The delimiter is the one that cuts most rows into the same number of cells. Lines above the table (titles, notes,
+comments) are left out and counted; a header is told from a row by what lies below it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.tabular.cells import TextCells
+from runtime.tabular.options import ParseOptions
+
+__all__ = ("Dialect", "is_header", "sniff", "table_start")
+
+_DELIMITERS = (",", "\t", ";", "|", "\x01", ":", " ")
+_WEAK = frozenset(": ")
+_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How lines are cut into cells. `quote` is None where nothing encloses cells."""
+
+    delimiter: str = ","
+    quote: str | None = '"'
+    space: bool = False
+    doubled: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain data, as reports show it."""
+        return {"delimiter": self.delimiter, "quote": self.quote}
+
+    def reader_options(self) -> dict[str, Any]:
+        """Return the keyword arguments of `csv.reader`."""
+        options: dict[str, Any] = {"delimiter": self.delimiter, "skipinitialspace": self.space}
+        if self.quote is None:
+            return options | {"quoting": csv.QUOTE_NONE, "quotechar": None}
+        if not self.doubled:
+            options |= {"doublequote": False, "escapechar": "\\"}
+        return options | {"quotechar": self.quote}
+
+
+def sniff(lines: Sequence[str], options: ParseOptions) -> Dialect:
+    """Return the dialect of a file from its first lines; what the options say is taken as said."""
+    if (
+        options.delimiter is None
+        and lines
+        and lines[0].strip().lower().startswith("sep=")
+        and len(lines[0].strip()) == 5
+    ):
+        return Dialect(lines[0].strip()[4], _quote(lines, lines[0].strip()[4], options))
+    delimiters = _DELIMITERS if options.delimiter is None else (options.delimiter,)
+    best, score = Dialect(quote=_quote(lines, ",", options)), 0.0
+    for delimiter in delimiters:
+        quote = _quote(lines, delimiter, options)
+        found = Dialect(delimiter, quote, _spaced(lines, delimiter, quote), _doubled(lines, quote))
+        scored = _score(lines, found)
+        if scored > score * 1.001:
+            best, score = found, scored
+    return (
+        best
+        if options.delimiter is None or score
+        else Dialect(options.delimiter, best.quote, best.space, best.doubled)
+    )
+
+
+def _score(lines: Sequence[str], dialect: Dialect) -> float:
+    """Return how well a dialect cuts the lines: 0 if into single cells, more the evener and the more cells."""
+    rows = read_rows(lines, dialect)
+    if not rows:
+        return 0.0
+    widths = Counter(map(len, rows))
+    width, count = max(widths.items(), key=lambda item: (item[1] * (item[0] > 1), item[0]))
+    if width < 2:
+        return 0.0
+    even = count / len(rows)
+    # A title or two above a short table must not speak for a delimiter that no other row has.
+    score = even * even * (2 + min(width, 20) / 20)
+    return score * 0.4 if dialect.delimiter in _WEAK else score
+
+
+def read_rows(lines: Sequence[str], dialect: Dialect) -> list[list[str]]:
+    """Return the rows of some lines, without blank ones, as far as they can be read."""
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(lines, **dialect.reader_options()):
+            if row:
+                rows.append(row)
+            if len(rows) >= _ROWS:
+                break
+    except csv.Error:
+        pass
+    return rows
+
+
+def _quote(lines: Sequence[str], delimiter: str, options: ParseOptions) -> str | None:
+    if options.quote is not None:
+        return options.quote or None
+    starts: Counter[str] = Counter()
+    for line in lines:
+        text = line.strip()
+        for mark in "\"'":
+            starts[mark] += (
+                text.startswith(mark) + text.count(delimiter + mark) + text.count(f"{delimiter} {mark}")
+            )
+            if starts[mark] and not (
+                text.endswith(mark) or mark + delimiter in text or f"{mark} {delimiter}" in text
+            ):
+                starts[mark] -= 1
+    return "'" if starts["'"] > 0 and starts['"'] <= 0 else '"'
+
+
+def _spaced(lines: Sequence[str], delimiter: str, quote: str | None) -> bool:
+    return quote is not None and delimiter != " " and any(f"{delimiter} {quote}" in line for line in lines)
+
+
+def _doubled(lines: Sequence[str], quote: str | None) -> bool:
+    if quote is None:
+        return True
+    escaped = sum(line.count("\\" + quote) for line in lines)
+    return not escaped or sum(line.count(quote * 2) for line in lines) > escaped
+
+
+def table_start(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many rows stand above the table: narrower ones, or ones with a single cell filled, at the top."""
+    if len(rows) < 2:
+        return 0
+    widths = Counter(map(len, rows))
+    width = max(widths, key=lambda w: (widths[w], w))
+    if width < 2:
+        return 0
+    for index, row in enumerate(rows[:50]):
+        filled = sum(1 for cell in row if cell.strip())
+        lone = filled <= 1 and width >= 3 and len(rows) > index + 1
+        # One cell fewer than the rows below is a header that leaves the row names without one.
+        if len(row) < width - (index == 0 and width > 2) or lone:
+            continue
+        return index if len(rows) - index > index else 0
+    return 0
+
+
+def is_header(first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> bool:
+    """Tell whether the first row of a table holds its names, from what lies below.
+
+    It does unless it has a cell that fits the type of its column, or looks like a value where nothing is below.
+    """
+    cells = [cell if isinstance(cell, str) else ("" if cell is None else repr(cell)) for cell in first]
+    below = [[c if isinstance(c, str) else ("" if c is None else repr(c)) for c in row] for row in rows]
+    typed = fits = 0
+    for position, cell in enumerate(cells):
+        column = TextCells()
+        column.take([row[position] for row in below if position < len(row)])
+        own = TextCells()
+        own.take([cell])
+        if column.kind in ("empty", "text"):
+            # A column of text says nothing; a value on top of it does.
+            if own.kind not in ("empty", "text") and not _year(cell):
+                fits += 1
+            continue
+        typed += 1
+        joint = TextCells(column.kind)
+        if cell and joint.take([cell]) is not None and not _year(cell):
+            fits += 1
+    return not fits
+
+
+def _year(cell: str) -> bool:
+    """Tell whether a cell looks like a year, which names columns as often as it fills them."""
+    return len(cell) == 4 and cell.isascii() and cell.isdigit() and 1800 <= int(cell) <= 2199
