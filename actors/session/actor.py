@@ -21,6 +21,7 @@ from runtime.jobs import Job
 from runtime.method import method
 from runtime.storage.profiles import Durability
 from sandbox.runs import CodeMethods
+from sandbox.tools.methods import ServerMethods
 
 if TYPE_CHECKING:
     from runtime.host import Host
@@ -29,7 +30,14 @@ __all__ = ("SessionActor",)
 
 
 class SessionActor(
-    StatementMethods, StateMethods, TransferMethods, CodeMethods, ToolMethods, Actor, type_name="session"
+    StatementMethods,
+    StateMethods,
+    TransferMethods,
+    ServerMethods,
+    CodeMethods,
+    ToolMethods,
+    Actor,
+    type_name="session",
 ):
     """A scratch database for one conversation."""
 

@@ -1,0 +1,92 @@
+"""A server's secrets are known to the service, and leave it on the way to that server alone.
+
+A server may say its secrets aloud: in an error, a log line, an answer that echoes its environment. So whatever
+comes from a server passes its `Redactor`, which puts `[secret]` in the place of each. That catches accidents. A
+server that wants to give its secret away can write it backwards; it has the secret by the operator's will.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+__all__ = ("Redactor", "env_secrets", "header_secrets", "url_secrets")
+
+_MARK = "[secret]"
+_SHORTEST, _SHORTEST_UNNAMED = 4, 8
+_TELLING = re.compile(r"key|token|secret|pass|pwd|auth|cred|cookie|private|signature|dsn", re.IGNORECASE)
+_PLAIN_HEADERS = frozenset({"accept", "accept-language", "content-type", "user-agent", "cache-control"})
+
+
+class Redactor:
+    """Takes the secrets of one server out of texts and values."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = {secret for secret in secrets if len(secret) >= _SHORTEST}
+        # As they stand in a JSON text too: an answer is often JSON inside a text.
+        forms = known | {json.dumps(secret)[1:-1] for secret in known}
+        forms |= {json.dumps(secret, ensure_ascii=False)[1:-1] for secret in known}
+        # The longer first: a token must not leave the rest of the header that it stands in.
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """Return the text without secrets."""
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, _MARK)
+        return text
+
+    def value(self, value: Any, text: str | None = None) -> Any:
+        """Return JSON data without secrets, in texts and keys alike; the same object where there are none.
+
+        `text` is the JSON of the value, where the caller has it.
+        """
+        if not self._forms:
+            return value
+        if text is None:
+            text = json.dumps(value, ensure_ascii=False)
+        return self._walk(value) if any(form in text for form in self._forms) else value
+
+    def _walk(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self._walk(item) for item in value]
+        if isinstance(value, dict):
+            return {self.text(key): self._walk(item) for key, item in value.items()}
+        return value
+
+
+def env_secrets(env: Mapping[str, str]) -> list[str]:
+    """Return which values of an environment are secrets: those whose name says so, and those that look like one.
+
+    What is plainly ordinary stays readable in answers: words, short values, paths, zones, addresses of services.
+    """
+    return [value for name, value in env.items() if _TELLING.search(name) or not _ordinary(value)]
+
+
+def header_secrets(headers: Mapping[str, str]) -> list[str]:
+    """Return the secrets of request headers: each value, and what follows its scheme (`Bearer …`)."""
+    values = [value for name, value in headers.items() if name.lower() not in _PLAIN_HEADERS]
+    return [*values, *(value.partition(" ")[2].strip() for value in values if " " in value)]
+
+
+def url_secrets(url: str) -> list[str]:
+    """Return the secrets of a URL: its password, and the values of its query that look like secrets."""
+    parts = urlsplit(url)
+    found = [parts.password, unquote(parts.password)] if parts.password else []
+    return [*found, *(v for k, v in parse_qsl(parts.query) if _TELLING.search(k) or not _ordinary(v))]
+
+
+def _ordinary(value: str) -> bool:
+    if "://" in value:
+        return "@" not in value
+    return (
+        len(value) < _SHORTEST_UNNAMED
+        or value.isalpha()
+        or value.startswith(("/", "./", "../", "~"))
+        or ("/" in value and not any(c.isdigit() for c in value))
+    )

@@ -1,0 +1,202 @@
+"""A tool, as its server describes it, becomes a helper: its path, parameters, doc, and the check of its arguments.
+
+Whatever a server says is taken as data: bounded, cleaned, and never believed further than it can be checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from mcp_types import Tool
+
+from helpers.annotations import type_text
+from helpers.spec import HelperSpec, ParamSpec
+from runtime.errors import InputError
+from runtime.limits import Limits
+from sandbox.tools.arguments import ArgumentCheck, plain_arguments
+from sandbox.tools.names import clean_text, distinct
+from sandbox.tools.redact import Redactor
+
+__all__ = ("BoundTool", "ToolSet", "tool_set")
+
+_INTO = ("into", "into_table", "stage_into")
+_INTO_DOC = "Write the result into this table of the session, and return where it is."
+_PARAMETER_DOC_BYTES = 500
+_LONGEST_TYPE = 300
+_LONGEST_NAME = 256
+_PROBLEMS_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTool:
+    """One tool, ready to be called. `names` gives the server's name of each parameter."""
+
+    title: str
+    spec: HelperSpec
+    names: Mapping[str, str]
+    into: str
+    check: ArgumentCheck = field(repr=False)
+    wraps_result: bool = False
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """Return the arguments as the server names them, and the table that the result goes into (None: none).
+
+        Raises:
+            InputError: too many arguments, one given twice or unknown, or one that does not fit the schema.
+        """
+        signature = self.spec.call()
+        positional = list(self.names)
+        if len(args) > len(positional):
+            raise InputError(
+                f"{self.spec.path} takes at most {len(positional)} arguments, and {len(args)} were given.",
+                hint=f"Use {signature:.500}.",
+            )
+        given = dict(zip(positional, args, strict=False))
+        if twice := given.keys() & kwargs.keys():
+            raise InputError(
+                f"{self.spec.path} got {sorted(twice)[0]!r} twice.", hint=f"Use {signature:.500}."
+            )
+        given |= kwargs
+        into = given.pop(self.into, None)
+        if into is not None and (not isinstance(into, str) or not into):
+            raise InputError(
+                f"{self.spec.path}: {self.into} is {into!r:.60}, which is no name of a table.",
+                hint=f'Use {self.into}="my_table".',
+            )
+        if unknown := [name for name in given if name not in self.names]:
+            raise InputError(
+                f"{self.spec.path} has no parameter {unknown[0]!r:.60}.", hint=f"Use {signature:.500}."
+            )
+        arguments = {self.names[name]: plain_arguments(value) for name, value in given.items()}
+        self.check(self.spec.path, arguments, signature)
+        return arguments, into
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSet:
+    """The tools of one server: its specs (the same objects until the list changes), and what was left out and why."""
+
+    specs: tuple[HelperSpec, ...] = ()
+    tools: Mapping[str, BoundTool] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def tool_set(server: str, tools: Sequence[Tool], limits: Limits, redactor: Redactor) -> ToolSet:
+    """Return the helpers for a server's tools; `server` is its name in user code."""
+    problems: list[str] = []
+    if len(tools) > limits.tools_per_server:
+        tools = tools[: limits.tools_per_server]
+        problems.append(
+            f"The server has more than {limits.tools_per_server:,} tools; the rest is left out (tools_per_server)."
+        )
+    by_title = {tool.name: tool for tool in tools if 0 < len(tool.name) <= _LONGEST_NAME}
+    if len(by_title) < len(tools):
+        problems.append("Tools whose names are empty, too long or given twice are left out.")
+    good, refused = distinct(by_title)
+    problems += dict.fromkeys(refused.values())
+    bound = {}
+    for name, title in good.items():
+        tool = by_title[title]
+        if (size := _size(tool.input_schema) + _size(tool.output_schema)) > limits.tool_schema_bytes:
+            problems.append(
+                f"The tool {title!r:.80} has a schema of {size:,} bytes; it is left out (tool_schema_bytes)."
+            )
+            continue
+        made = _bound_tool(f"tools.{server}.{name}", tool, limits, redactor)
+        bound[made.spec.path] = made
+    if len(problems) > _PROBLEMS_KEPT:
+        problems = [*problems[:_PROBLEMS_KEPT], f"… and {len(problems) - _PROBLEMS_KEPT:,} more."]
+    cleaned = tuple(clean_text(redactor.text(problem), 1_000) for problem in problems)
+    return ToolSet(tuple(tool.spec for tool in bound.values()), bound, cleaned)
+
+
+def _size(schema: Any) -> int:
+    try:
+        return len(orjson.dumps(schema))
+    except TypeError:
+        return 1 << 30
+
+
+def _bound_tool(path: str, tool: Tool, limits: Limits, redactor: Redactor) -> BoundTool:
+    schema = redactor.value(tool.input_schema)
+    parameters, names = _parameters(schema, redactor)
+    into = next(name for name in (*_INTO, "_") if name not in names)
+    parameters.append(ParamSpec(into, False, None, "str | None", _INTO_DOC, keyword_only=True))
+    hints = tool.annotations
+    doc = clean_text(redactor.text(tool.description or tool.title or ""), limits.tool_doc_bytes)
+    wraps = _wraps_result(tool.output_schema)
+    spec = HelperSpec(
+        path=path,
+        parameters=tuple(parameters),
+        awaitable=True,
+        doc=doc or f"The tool {clean_text(tool.name, 200)}, of which its server says nothing.",
+        returns=_returns(tool.output_schema, wraps),
+        read_only=hints is not None and hints.read_only_hint is True,
+        destructive=hints is not None and hints.destructive_hint is True and hints.read_only_hint is not True,
+        idempotent=hints is not None and (hints.idempotent_hint is True or hints.read_only_hint is True),
+    )
+    return BoundTool(tool.name, spec, names, into, ArgumentCheck(schema), wraps)
+
+
+def _parameters(schema: Any, redactor: Redactor) -> tuple[list[ParamSpec], dict[str, str]]:
+    """Return the parameters, required ones first as in a Python signature, and the server's name of each."""
+    properties = _mapping(schema, "properties")
+    listed = schema.get("required") if isinstance(schema, Mapping) else None
+    required = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+    definitions = {**_mapping(schema, "definitions"), **_mapping(schema, "$defs")}
+    good, _ = distinct(properties)
+    names = {title: name for name, title in good.items()}
+    found = []
+    for title, each in properties.items():
+        described = each if isinstance(each, Mapping) else {}
+        doc = described.get("description")
+        found.append(
+            ParamSpec(
+                # Two that would be written alike keep the server's names: **{"a-b": 1} reaches both.
+                name=names.get(title, title),
+                required=title in required,
+                default=_default(described.get("default")),
+                annotation=_type(each, definitions),
+                doc=clean_text(redactor.text(doc), _PARAMETER_DOC_BYTES) if isinstance(doc, str) else "",
+            )
+        )
+    found.sort(key=lambda parameter: not parameter.required)
+    titles = {name: title for title, name in names.items()}
+    return found, {parameter.name: titles.get(parameter.name, parameter.name) for parameter in found}
+
+
+def _mapping(schema: Any, key: str) -> Mapping[str, Any]:
+    found = schema.get(key) if isinstance(schema, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _default(value: Any) -> Any:
+    """Return a default as the docs show it; a large one is not shown."""
+    return value if len(repr(value)) <= 200 else None
+
+
+def _type(schema: Any, definitions: Mapping[str, Any]) -> str:
+    try:
+        text = type_text(schema, definitions)
+    except (RecursionError, TypeError, ValueError, AttributeError):
+        return "Any"
+    return text if len(text) <= _LONGEST_TYPE and text.isprintable() else "Any"
+
+
+def _wraps_result(schema: Any) -> bool:
+    """Tell whether the answer is a scalar or list that the server had to put into an object, under `result`."""
+    return (
+        isinstance(schema, Mapping)
+        and list(_mapping(schema, "properties")) == ["result"]
+        and schema.get("required") == ["result"]
+    )
+
+
+def _returns(schema: Any, wraps: bool) -> str:
+    if not isinstance(schema, Mapping):
+        return "Any"
+    definitions = {**_mapping(schema, "definitions"), **_mapping(schema, "$defs")}
+    return _type(_mapping(schema, "properties")["result"] if wraps else schema, definitions)
