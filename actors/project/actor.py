@@ -13,6 +13,7 @@ from pydantic import Field as Doc
 
 from actors.project.catalogue import MIGRATIONS, PREFIX, tidy
 from actors.project.exploring import ExploreMethods
+from actors.project.imports import ImportMethods
 from actors.project.reading import ReadMethods
 from actors.session.state import StateMethods
 from actors.session.statements import StatementMethods
@@ -38,13 +39,21 @@ PROJECT = replace(
 
 
 class ProjectActor(
-    ReadMethods, ExploreMethods, StatementMethods, StateMethods, CodeMethods, Actor, type_name="project"
+    ImportMethods,
+    ReadMethods,
+    ExploreMethods,
+    StatementMethods,
+    StateMethods,
+    CodeMethods,
+    Actor,
+    type_name="project",
 ):
     """A database of imported rows, with pipelines over them."""
 
     migrations: ClassVar[tuple[Migration, ...]] = MIGRATIONS
     profile: ClassVar[Durability] = Durability.NORMAL
     policy: ClassVar[Policy | None] = PROJECT
+    shared_file: ClassVar[bool] = True
 
     def on_open(self, tx: Transaction) -> None:
         """Drop what a crash left half filled."""

@@ -17,6 +17,7 @@ from runtime.clock import iso
 from runtime.errors import Conflict, NotFound
 from runtime.storage.migrations import Migration
 from runtime.storage.transaction import Transaction, quote
+from runtime.tabular.adopt import drop_unfinished
 from runtime.tabular.columns import Column
 from runtime.values import dumps, loads
 
@@ -30,6 +31,7 @@ __all__ = (
     "make_ready",
     "reserve",
     "result",
+    "take_rejects",
     "tidy",
 )
 
@@ -57,8 +59,6 @@ CREATE TABLE _duralite_pipelines (
         "Catalogue of a project: data tables, their columns, rows kept aside, pipelines",
     ),
 )
-
-_TABLES = f"SELECT name FROM main.sqlite_master WHERE type = 'table' AND name GLOB '{PREFIX}[0-9]*'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,14 @@ def reserve(tx: Transaction, pipeline: str | None) -> int:
     return int(cursor.lastrowid or 0)
 
 
+def take_rejects(tx: Transaction, number: int) -> None:
+    """Copy the rows that a load kept aside; the staging file is attached beside the project's own."""
+    tx.execute(
+        "INSERT INTO main._duralite_rejects SELECT ?, line, reason, text FROM staging.rejects ORDER BY rowid",
+        (number,),
+    )
+
+
 def make_ready(
     tx: Transaction,
     number: int,
@@ -168,7 +176,6 @@ def make_ready(
     rows: int,
     config: Mapping[str, Any],
     facts: Mapping[str, Any],
-    rejects: Iterable[tuple[Any, Any, Any]] = (),
 ) -> list[int]:
     """Put a filled table in the place of the one before it; return the numbers of tables that are old now.
 
@@ -195,9 +202,6 @@ def make_ready(
     tx.executemany(
         "INSERT INTO main._duralite_columns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(number, at, *_column_row(field)) for at, field in enumerate(fields)],
-    )
-    tx.executemany(
-        "INSERT INTO main._duralite_rejects VALUES (?, ?, ?, ?)", [(number, *reject) for reject in rejects]
     )
     _turn_views(tx, number, fields, pipeline)
     return old
@@ -269,10 +273,7 @@ def tidy(tx: Transaction) -> None:
     ready = {n for (n,) in tx.all("SELECT id FROM main._duralite_datasets WHERE state = 'ready'")}
     for (number,) in tx.all("SELECT id FROM main._duralite_datasets WHERE state <> 'ready'"):
         _forget(tx, number)
-    for (name,) in tx.all(_TABLES):
-        number = int(name.removeprefix(PREFIX))
-        if number not in ready:
-            tx.execute(f"DROP TABLE main.{name}")
+    drop_unfinished(tx, {f"{PREFIX}{number}" for number in ready}, PREFIX)
     views = {name.lower() for (name,) in tx.all("SELECT name FROM main.sqlite_master WHERE type = 'view'")}
     for number in ready:
         row = tx.one("SELECT pipeline FROM main._duralite_datasets WHERE id = ?", (number,))
