@@ -12,6 +12,7 @@ __all__ = ("REQUIREMENTS", "Requirement")
 
 CODE_MODE = "code-mode-database.md"
 SESSION = "session databases, end to end"
+AGENTS = "code mode for real agents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ def _row(id: str, source: str, text: str, *proofs: str) -> Requirement:
     return Requirement(id, source, text, proofs)
 
 
+_RESUME = "acceptance/test_runs_resume.py::"
 _STATEMENTS = "unit/actors/test_statements.py::"
 _DEMO = "acceptance/test_cli_demo.py::"
 _CLI = "acceptance/test_cli.py::"
@@ -356,5 +358,18 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{_REFERENCE}test_every_helper_is_documented",
         f"{_REFERENCE}test_every_guard_rule_is_documented_with_what_to_write_instead",
         f"{_REFERENCE}test_every_metric_is_documented",
+    ),
+    _row(
+        "ag-01",
+        f"{AGENTS}, Resume",
+        "A run cut off by kill -9 goes on with the recorded results; effects on its database happen exactly once.",
+        f"{_RESUME}test_inserts_happen_once",
+        f"{_RESUME}test_a_gather_of_tool_calls_goes_on",
+    ),
+    _row(
+        "ag-02",
+        f"{AGENTS}, Approvals",
+        "A marked call pauses the run, is listed, and goes on or fails by approve or reject, also after kill -9.",
+        f"{_RESUME}test_a_pause_for_approval_outlives_the_service",
     ),
 )

@@ -96,6 +96,7 @@ class Funnel:
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._pausing: asyncio.Task[None] | None = None
+        self._resting = False
 
     async def call(self, index: int, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Serve one helper call."""
@@ -194,7 +195,7 @@ class Funnel:
 
     async def _do(self, door: Door, entry: Entry, args: list[Any], bound: dict[str, Any]) -> bytes:
         """Make a call for the first time."""
-        if self._pausing is not None:
+        if self._resting:
             return await _for_ever()  # it is made when the run goes on
         self._under_way += 1
         try:
@@ -239,13 +240,11 @@ class Funnel:
     async def _effect(self, spec: MethodSpec, entry: Entry, bound: dict[str, Any]) -> bytes:
         """Do what changes the database: its row in the journal commits with it."""
         await self._journal.begun()
-        if self._journal.off:
-            data = await self._send(spec, bound)
-            self.writes += 1
-            return data
         instance = self._instance
         wrap, committed = self._journal.wrap(entry)
-        data = await instance.host.call(instance.address, spec, bound, self._context, wire=True, wrap=wrap)
+        data: bytes = await instance.host.call(
+            instance.address, spec, bound, self._context, wire=True, wrap=wrap
+        )
         committed()
         self.writes += 1
         return data
@@ -310,7 +309,8 @@ class Funnel:
     async def _pause(self) -> None:
         """Let calls that are under way come to their end, write down what is asked, and end the attempt."""
         for _ in range(3):
-            await asyncio.sleep(0)  # what the program asked for in the same breath is asked together
+            await asyncio.sleep(0)  # what the program called in the same breath is asked, or made, together
+        self._resting = True
         while self._under_way:
             self._quiet.clear()
             await self._quiet.wait()

@@ -306,6 +306,8 @@ class Journal:
         def wrapped(run: Callable[[Transaction], Any], tx: Transaction) -> bytes:
             answer = run(tx)
             data = answer if type(answer) is bytes else dumps(answer)
+            if self.off:
+                return data
             # A unit may be run a second time after an accident of its group.
             own[:] = [self._row(entry, "ok", done, data)]
             put_calls(tx, [*rows, *own])
