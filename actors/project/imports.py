@@ -112,7 +112,7 @@ class ImportMethods:
         """Return what an import would find (dialect, encoding, columns, first rows), without importing."""
         workers = self._instance.host.services["workers"]
         found = await preview(workers, upload.path, options_of(options), rows=rows)
-        return found.plain()
+        return {**found.plain(), "columns": [f.shown() for f in fields_of(found.columns)]}
 
     @method(concurrent=True, scope="write")
     async def import_url(

@@ -19,7 +19,7 @@ from pydantic import WithJsonSchema
 from actors.project.catalogue import Dataset, current, result
 from actors.project.fields import Field
 from actors.project.filters import order_by, where
-from runtime.errors import Conflict, InputError, NotFound
+from runtime.errors import Conflict, InputError, LimitExceeded, NotFound
 from runtime.instance import Instance
 from runtime.method import method
 from runtime.storage.transaction import Transaction, quote
@@ -81,13 +81,14 @@ class Pagination:
 
 @dataclass(slots=True)
 class DataPage:
-    """A page of rows (project-database.md, API Response Format)."""
+    """A page of rows (project-database.md, API Response Format).
+
+    Rows too large for one answer make a page shorter than its limit; `pagination.next` goes on behind it.
+    """
 
     data: list[dict[str, Any]]
     columns: list[ColumnType]
     pagination: Pagination
-    truncated: bool = False
-    limit: str | None = None
 
 
 @dataclass(slots=True)
@@ -210,6 +211,12 @@ class ReadMethods:
             place, places = "LIMIT ? OFFSET ?", [*params, limit, offset]
         sql = f"SELECT {heads} FROM {view}{condition}{order_by(dataset, sort)} {place}"
         page = select(tx, sql, places, [None, *fields], limit=limit)
+        if page.truncated and not page.cells:
+            raise LimitExceeded(
+                "One row is larger than an answer may be.",
+                hint="Ask for fewer columns, or export the rows.",
+                limit=page.limit,
+            )
         end = offset + len(page.cells)
         following = None
         if page.cells and end < total:
@@ -218,8 +225,6 @@ class ReadMethods:
             page.objects(1),
             [ColumnType(f.name, f.type) for f in fields],
             Pagination(offset, limit, total, following),
-            page.truncated,
-            page.limit,
         )
 
     @method(read_only=True, helper="whole", aliases=("GET /api/projects/{name}/columns",))
