@@ -150,6 +150,16 @@ def test_the_example_of_a_client_runs_against_a_service(service: Service, tmp_pa
     assert done.stdout.splitlines()[-1] == "ok 500000.0"
 
 
+@pytest.mark.parametrize("name", ["openai_responses", "openai_chat", "anthropic_messages"])
+def test_a_model_mends_its_program_through_its_own_client_library(
+    name: str, service: Service, tmp_path: Path
+) -> None:
+    """The real library, a real service; the model's turns are recorded, its first program has a mistake."""
+    done = python(str(DOCS / "examples" / f"{name}.py"), service.url, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Coffee sold most: 340 of 535."
+
+
 def test_every_example_is_listed_and_tested() -> None:
     listed = (DOCS / "examples" / "README.md").read_text(encoding="utf-8")
     names = {path.name for path in (DOCS / "examples").iterdir() if path.suffix in (".py", ".csv")}
@@ -159,6 +169,10 @@ def test_every_example_is_listed_and_tested() -> None:
         "own_actor.py",
         "tool_loop.py",
         "http_client.py",
+        "openai_responses.py",
+        "openai_chat.py",
+        "anthropic_messages.py",
+        "recorded_model.py",
         "penguins_program.py",
         "penguins.csv",
     }
