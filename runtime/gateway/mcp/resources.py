@@ -26,7 +26,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from runtime.actor import Actor
 from runtime.context import CallContext
-from runtime.errors import DuraliteError, InputError, NotFound
+from runtime.errors import DuraliteError, GuardRefused, InputError, NotFound, SqlError
 from runtime.gateway.calls import missing_scope
 from runtime.gateway.mcp.answers import protocol_error
 from runtime.gateway.mcp.calls import Caller
@@ -131,7 +131,8 @@ class Resources:
             address, view, key = self._parsed(caller, uri)
             spec, arguments = self._call_for(address.type, view, key)
             body = await self._call(caller, address, spec, arguments)
-        except NotFound as error:
+        except (NotFound, SqlError, GuardRefused) as error:
+            # A URI names tables; that SQLite or the guard does not know one is all that they can find fault with.
             _not_found(uri, error, version)
         except DuraliteError as error:
             raise protocol_error(error) from None
@@ -246,7 +247,7 @@ def _need_read(caller: Caller) -> None:
         raise protocol_error(missing_scope("read"))
 
 
-def _not_found(uri: str, error: NotFound, version: str) -> NoReturn:
+def _not_found(uri: str, error: DuraliteError, version: str) -> NoReturn:
     code = INVALID_PARAMS if version in MODERN_PROTOCOL_VERSIONS else _NOT_FOUND_BEFORE_2026
     text = error.message if error.hint is None else f"{error.message} {error.hint}"
     raise MCPError(code, text, {"uri": uri}) from None
