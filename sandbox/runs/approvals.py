@@ -15,7 +15,8 @@ from runtime.errors import Conflict, InputError, NotFound
 from runtime.guard.tokens import OP, WORD, tokenize
 from runtime.storage.transaction import Transaction
 from runtime.values import dumps
-from sandbox.runs.records import is_made, waiting_of
+from sandbox.runs.history import waiting_of
+from sandbox.runs.records import is_made
 
 __all__ = ("check_marks", "decide", "expire", "verbs_of", "why_ask")
 

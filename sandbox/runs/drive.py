@@ -24,10 +24,11 @@ from runtime.storage.transaction import Transaction
 from runtime.values import loads
 from sandbox import codec
 from sandbox.engine import Engine, Job, Limits, Outcome, Usage
-from sandbox.runs import approvals, records
+from sandbox.runs import approvals, history, records
 from sandbox.runs.funnel import NOTHING, Funnel, Reach, helpers_of
+from sandbox.runs.history import RunRecord
 from sandbox.runs.journal import Divergence, Journal, read_recorded
-from sandbox.runs.records import Program, RunRecord
+from sandbox.runs.records import Program
 from sandbox.runs.result import RunError, RunResult, run_result
 
 if TYPE_CHECKING:
@@ -163,16 +164,16 @@ class Runs:
 
     async def _take_up(self, run: str) -> RunResult:
         def read(tx: Transaction) -> tuple[Program, Any, int] | RunRecord:
-            program, state = records.program_of(tx, run)
+            program, state = history.program_of(tx, run)
             if state != "running":
-                return records.load(tx, run)
+                return history.load(tx, run)
             tx.execute("UPDATE main._duralite_runs SET attempts = attempts + 1 WHERE id = ?", (run,))
             row = tx.one("SELECT length(inputs) FROM main._duralite_runs WHERE id = ?", (run,))
             return program, read_recorded(tx, run), row[0] if row is not None else 0
 
         found = await self._instance.connection.run(read)
         if isinstance(found, RunRecord):
-            return records.result_of(found)
+            return history.result_of(found)
         program, recorded, size = found
         journal = self._journal(program, _now(), recorded)
         most = self._instance.host.settings.limits.run_resumes
@@ -200,7 +201,7 @@ class Runs:
         """Run a recorded program again with its recorded results, without doing anything."""
 
         def read(tx: Transaction) -> tuple[Program, Any]:
-            return records.program_of(tx, run)[0], read_recorded(tx, run)
+            return history.program_of(tx, run)[0], read_recorded(tx, run)
 
         program, recorded = await self._instance.connection.run(read, read_only=True)
         journal = self._journal(program, _now(), recorded)
@@ -270,7 +271,7 @@ class Runs:
         if funnel.stopped == "paused":
             result = _stopped("paused", program.id, funnel, None)
             result.waiting = await instance.connection.run(
-                lambda tx: records.waiting_of(tx, program.id), read_only=True
+                lambda tx: history.waiting_of(tx, program.id), read_only=True
             )
             return result
         if funnel.stopped is not None:
@@ -361,7 +362,7 @@ class Runs:
         if goes_on:
             self.publish(run, "running")
             await instance.jobs.start(RUN_JOB, {"run": run})
-        return await instance.connection.run(lambda tx: records.load(tx, run), read_only=True)
+        return await instance.connection.run(lambda tx: history.load(tx, run), read_only=True)
 
     async def expire(self) -> None:
         """Cancel runs that waited too long for an approval."""

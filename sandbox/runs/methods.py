@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from helpers.check import Report
-from runtime.actor import Actor
 from runtime.context import current_context
 from runtime.errors import LimitExceeded
 from runtime.instance import Instance
@@ -20,11 +19,12 @@ from runtime.jobs import JobProgress, job
 from runtime.method import method
 from runtime.storage.transaction import Transaction
 from sandbox.engine import Limits
-from sandbox.runs import records
+from sandbox.runs import history, records
 from sandbox.runs.approvals import check_marks
 from sandbox.runs.drive import RUN_JOB, Runs, left_running
-from sandbox.runs.records import RunPage, RunRecord
+from sandbox.runs.history import RunPage, RunRecord
 from sandbox.runs.result import RunResult, run_limits
+from sandbox.runs.snippets import SnippetMethods, check_inputs, load_snippet
 from sandbox.service import start_engine, stop_engine
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ Ask = Annotated[
 State = Literal["running", "paused", "ok", "error", "limit", "crash", "protocol", "cancelled"]
 
 
-class CodeMethods(Actor):
-    """run and its records: list_runs, get_run, replay_run; approvals; what takes runs up again."""
+class CodeMethods(SnippetMethods):
+    """run and its records: list_runs, get_run, replay_run; approvals; snippets; what takes runs up again."""
 
     def __init__(self, instance: Instance) -> None:
         super().__init__(instance)
@@ -143,12 +143,12 @@ class CodeMethods(Actor):
         state: Annotated[State | None, Field(description="Only runs in this state.")] = None,
     ) -> RunPage:
         """Return the runs of this actor, the newest first."""
-        return records.list_page(tx, cursor, limit, state)
+        return history.list_page(tx, cursor, limit, state)
 
     @method(read_only=True)
     def get_run(self, tx: Transaction, id: RunId) -> RunRecord:
         """Return all that is kept of a run: program, inputs, calls with arguments and results, outcome."""
-        return records.load(tx, id)
+        return history.load(tx, id)
 
     @method(concurrent=True, idempotent=True, scope="run")
     async def replay_run(self, id: RunId) -> RunResult:
@@ -159,6 +159,19 @@ class CodeMethods(Actor):
         """
         return await self._runs.replay(id)
 
+    @method(concurrent=True, scope="run")
+    async def run_snippet(
+        self,
+        name: Annotated[str, Field(min_length=1, max_length=100, description="The snippet's name.")],
+        inputs: Inputs = None,
+        limits: GivenLimits = None,
+        background: Annotated[bool, Field(description="Run as a job and return its record at once.")] = False,
+    ) -> RunResult | JobRecord:
+        """Run a snippet with inputs, like `run` its program."""
+        snippet = await self.storage.run(lambda tx: load_snippet(tx, name), read_only=True)
+        check_inputs(snippet, inputs or {})
+        return await self.run(snippet.code, inputs, limits, background)
+
     # Approvals
 
     @method(concurrent=True, idempotent=True, scope="read")
@@ -166,7 +179,7 @@ class CodeMethods(Actor):
         """Return the calls that wait for an approval: id, run, call, arguments, why, since."""
         await self._runs.expire()
         return await self.storage.run(
-            lambda tx: records.waiting_of(tx) if records.is_made(tx) else [], read_only=True
+            lambda tx: history.waiting_of(tx) if records.is_made(tx) else [], read_only=True
         )
 
     @method(concurrent=True, destructive=True, scope="approve")
