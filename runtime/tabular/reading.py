@@ -119,7 +119,7 @@ async def load(
         InputError: the file cannot be read; one clear reason.
         LimitExceeded: it is more than a worker may hold, or has too many columns.
     """
-    args = {"path": str(path), "options": _plain(options), "staging": str(staging)}
+    args = {"path": str(path.absolute()), "options": _plain(options), "staging": str(staging.absolute())}
     try:
         found = await workers.run("runtime.tabular.load:load", args, on_progress=on_progress, account=account)
     except BaseException:
@@ -136,7 +136,7 @@ async def preview(
     Raises:
         InputError: the file cannot be read; one clear reason.
     """
-    args = {"path": str(path), "options": _plain(options), "rows": rows}
+    args = {"path": str(path.absolute()), "options": _plain(options), "rows": rows}
     found = await workers.run("runtime.tabular.load:preview", args, lane="read", deadline_s=_PREVIEW_S)
     return Preview.from_plain(found)
 
