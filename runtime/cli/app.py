@@ -15,6 +15,7 @@ from runtime.cli.demo import COMMANDS as DEMO
 from runtime.cli.doctor import COMMANDS as DOCTOR
 from runtime.cli.keys import COMMANDS as KEYS
 from runtime.cli.mcp import COMMANDS as MCP
+from runtime.cli.projects import COMMANDS as PROJECTS
 from runtime.cli.serve import COMMANDS as SERVE
 from runtime.cli.sessions import COMMANDS as SESSIONS
 from runtime.cli.tools import COMMANDS as TOOLS
@@ -46,7 +47,7 @@ def cli() -> None:
     """
 
 
-for _command in (*SERVE, *CODE, *SESSIONS, *KEYS, *TOOLS, *MCP, *CONFIG, *DOCTOR, *DEMO, *BENCH):
+for _command in (*SERVE, *CODE, *SESSIONS, *PROJECTS, *KEYS, *TOOLS, *MCP, *CONFIG, *DOCTOR, *DEMO, *BENCH):
     cli.add_command(_command)
 
 

@@ -27,7 +27,7 @@ from runtime.logs import set_up_logs
 from runtime.settings import Settings
 from runtime.values import dumps
 
-__all__ = ("Client", "Place", "connect", "own_settings", "running_service", "session_path")
+__all__ = ("Client", "Place", "actor_path", "connect", "own_settings", "running_service", "session_path")
 
 SERVER_FILE = "server.json"
 # Calls carry their own deadline on the server; this only ends a wait for a server that is gone.
@@ -114,7 +114,7 @@ class Client:
         Raises:
             ServiceError: the service answered with a problem, or did not answer.
         """
-        headers = {"content-type": "application/vnd.sqlite3", "content-length": str(size)}
+        headers = {"content-type": "application/octet-stream", "content-length": str(size)}
         try:
             answer = await self.http.post(path, content=chunks, headers=headers, params=_query(query))
         except httpx.HTTPError as error:
@@ -123,11 +123,16 @@ class Client:
         return orjson.loads(answer.content)
 
 
-def session_path(name: str, method: str = "") -> str:
-    """Return the path of a session or of a method of it; the name may be any text."""
+def actor_path(type_name: str, name: str, method: str = "") -> str:
+    """Return the path of an actor or of a method of it; the name may be any text."""
     # Dots are escaped too: as `..` a name would be taken for a way up.
     escaped = quote(name, safe="", errors="surrogatepass").replace(".", "%2E")
-    return f"/v1/session/{escaped}/{method}" if method else f"/v1/session/{escaped}"
+    return f"/v1/{type_name}/{escaped}/{method}" if method else f"/v1/{type_name}/{escaped}"
+
+
+def session_path(name: str, method: str = "") -> str:
+    """Return the path of a session or of a method of it."""
+    return actor_path("session", name, method)
 
 
 @asynccontextmanager

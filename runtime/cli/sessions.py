@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import Progress, TaskID
 
 from runtime.cli.client import Client, session_path
 from runtime.cli.command import connected
 from runtime.cli.failure import FAILED, OK
+from runtime.cli.files import file_name, save, send
 from runtime.cli.output import Output, counted
 
 __all__ = ("COMMANDS",)
-
-_PIECE = 256 * 1024
 
 
 @click.group("sessions", epilog="\b\nExample:\n  duralite sessions ls")
@@ -126,32 +122,12 @@ async def export(
 ) -> None:
     """Save a session as an SQLite file, or the rows of a query as CSV or NDJSON."""
     await client.call("GET", session_path(name))
-    target = output or Path(f"{_file_name(name)}.{kind}")
-    if target.exists() and not force:
-        raise click.UsageError(f"{target} is there already; --force writes over it.")
-    partial = target.with_name(f".{target.name}.partial")
-    size = 0
-    try:
-        with out.progress() as progress:
-            task = progress.add_task(f"export {target.name}", total=None)
-            async with client.download(
-                session_path(name, "export"), {"format": kind, "sql": query}
-            ) as answer:
-                with partial.open("wb") as file:
-                    async for piece in answer.aiter_bytes():
-                        size += len(piece)
-                        file.write(piece)
-                        progress.update(task, completed=size)
-        partial.replace(target)  # the name appears only with the whole content
-    finally:
-        partial.unlink(missing_ok=True)
+    target = output or Path(f"{file_name(name)}.{kind}")
+    wanted = {"format": kind, "sql": query}
+    size = await save(client, out, session_path(name, "export"), wanted, target, force=force)
     if out.as_json:
         out.json({"file": str(target), "bytes": size})
     out.note(f"wrote {target} ({size:,} bytes)", style="")
-
-
-def _file_name(name: str) -> str:
-    return "".join(c if (c.isalnum() and c.isascii()) or c in "-_" else "_" for c in name)[:60]
 
 
 @connected("import", example="duralite sessions import chat-42 shop.sqlite")
@@ -160,29 +136,13 @@ def _file_name(name: str) -> str:
 @click.option("--replace", is_flag=True, help="Drop tables of the same names first.")
 async def import_(client: Client, out: Output, name: str, file: Path, replace: bool) -> None:
     """Load the tables of an SQLite file into a session, which is made if it is new."""
-    size = _size(file)
-    with out.progress() as progress:
-        task = progress.add_task(f"import {file.name}", total=size)
-        answer = await client.upload(
-            session_path(name, "import_file"), _pieces(file, progress, task), size, {"replace": replace}
-        )
+    answer = await send(client, out, session_path(name, "import_file"), file, {"replace": replace})
     if out.as_json:
         out.json(answer)
         return
     out.table(("table", "rows"), list(answer["tables"].items()))
     if answer["skipped"]:
         out.note("left out (views, triggers, virtual tables): " + ", ".join(answer["skipped"]), style="")
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size
-
-
-async def _pieces(file: Path, progress: Progress, task: TaskID) -> AsyncIterator[bytes]:
-    with file.open("rb") as stream:
-        while piece := await asyncio.to_thread(stream.read, _PIECE):
-            yield piece
-            progress.advance(task, len(piece))
 
 
 def _add(*commands: Any) -> tuple[click.Group]:
