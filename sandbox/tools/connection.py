@@ -412,7 +412,7 @@ class Connection:
                 return f"The connection failed ({type(error).__name__})."
 
     def _clean(self, text: str) -> str:
-        return clean_text(self.config.redactor.text(text), _ERROR_BYTES)
+        return clean_text(self.config.redactor.safe(text), _ERROR_BYTES)
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

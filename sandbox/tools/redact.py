@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 __all__ = ("Redactor", "env_secrets", "header_secrets", "url_secrets")
 
 _MARK = "[secret]"
+_WITHHELD = "[withheld: it holds a piece of a secret]"
+_PIECE = 8
 _SHORTEST, _SHORTEST_UNNAMED = 4, 8
 _TELLING = re.compile(r"key|token|secret|pass|pwd|auth|cred|cookie|private|signature|dsn", re.IGNORECASE)
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "content-type", "user-agent", "cache-control"})
@@ -31,6 +33,11 @@ class Redactor:
         forms |= {json.dumps(secret, ensure_ascii=False)[1:-1] for secret in known}
         # The longer first: a token must not leave the rest of the header that it stands in.
         self._forms = sorted(forms, key=len, reverse=True)
+        self._pieces = {
+            letters[at : at + _PIECE]
+            for letters in map(_letters, known)
+            for at in range(len(letters) - _PIECE + 1)
+        }
 
     def text(self, text: str) -> str:
         """Return the text without secrets."""
@@ -38,6 +45,15 @@ class Redactor:
             if form in text:
                 text = text.replace(form, _MARK)
         return text
+
+    def safe(self, text: str) -> str:
+        """Return a text fit for the log and for errors: without secrets, and withheld where it holds a piece of one.
+
+        What servers write for people is broken into lines, in boxes, in the middle of a word.
+        """
+        text = self.text(text)
+        letters = _letters(text)
+        return _WITHHELD if any(piece in letters for piece in self._pieces) else text
 
     def value(self, value: Any, text: str | None = None) -> Any:
         """Return JSON data without secrets, in texts and keys alike; the same object where there are none.
@@ -58,6 +74,10 @@ class Redactor:
         if isinstance(value, dict):
             return {self.text(key): self._walk(item) for key, item in value.items()}
         return value
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
 
 
 def env_secrets(env: Mapping[str, str]) -> list[str]:

@@ -39,9 +39,9 @@ def unwrap(
     """
     if result.is_error:
         texts = [part.text for part in result.content if isinstance(part, TextContent)]
-        said = clean_text(redactor.text("\n".join(texts)), _ERROR_BYTES)
+        said = clean_text(redactor.safe("\n".join(texts)), _ERROR_BYTES)
         if not said and result.structured_content is not None:
-            said = clean_text(json.dumps(redactor.value(result.structured_content)), _ERROR_BYTES)
+            said = clean_text(redactor.safe(json.dumps(result.structured_content)), _ERROR_BYTES)
         raise ToolError(
             f"{path}: {said or 'the tool failed and did not say why'}",
             hint=f'See what it takes with helpers.describe("{path}").',

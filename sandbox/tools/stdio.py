@@ -36,7 +36,7 @@ __all__ = ("stdio_streams",)
 _LAUNCH = Path(__file__).with_name("launch.py")
 _READ = 256 * 1024
 _LEAVE_S, _TERM_S, _POLL_S = 1.0, 4.0, 0.01
-_WORDS_KEPT, _WORD_CHARS = 20, 500
+_WORDS_KEPT, _WORDS_READ, _LINE_CHARS, _SAID_BYTES = 20, 16 * 1024, 500, 2_000
 _ID = re.compile(rb'"id"\s*:\s*(\d{1,18}|"[^"\\]{1,64}")')
 _log = structlog.get_logger("duralite.tools")
 
@@ -61,7 +61,7 @@ async def stdio_streams(
     tasks = [
         asyncio.create_task(pipes.read(inward)),
         asyncio.create_task(pipes.write(to_send, inward)),
-        asyncio.create_task(_listen(process, redactor, words, name)),
+        asyncio.create_task(_listen(process, words)),
     ]
     try:
         yield received, outward
@@ -78,7 +78,9 @@ async def stdio_streams(
         for stream in (inward, received, outward, to_send):
             stream.close()
         log = _log.warning if ended_itself and process.returncode else _log.debug
-        log("tools.process_ended", server=name, code=process.returncode, said=list(words)[-5:])
+        # All at once: a secret that is broken into two lines is seen only by who reads both.
+        said = clean_text(redactor.safe("\n".join(words)), _SAID_BYTES)
+        log("tools.process_ended", server=name, code=process.returncode, said=said)
 
 
 async def _start(command: Command) -> asyncio.subprocess.Process:
@@ -180,21 +182,15 @@ def _too_large(head: bytes, most: int) -> SessionMessage | None:
     return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=request, error=error))
 
 
-async def _listen(
-    process: asyncio.subprocess.Process, redactor: Redactor, words: deque[str], name: str
-) -> None:
-    """Keep the last lines of standard error; each is logged, at the level debug."""
+async def _listen(process: asyncio.subprocess.Process, words: deque[str]) -> None:
+    """Keep the last lines of standard error."""
     assert process.stderr is not None
     rest = ""
-    while piece := await process.stderr.read(16 * 1024):
+    while piece := await process.stderr.read(_WORDS_READ):
         *lines, rest = (rest + piece.decode("utf-8", "replace")).split("\n")
-        for line in [*lines, rest[:_READ]] if len(rest) > _READ else lines:
-            if said := clean_text(redactor.text(line), _WORD_CHARS):
-                words.append(said)
-                _log.debug("tools.stderr", server=name, line=said)
-        rest = "" if len(rest) > _READ else rest
-    if said := clean_text(redactor.text(rest), _WORD_CHARS):
-        words.append(said)
+        words.extend(line[:_LINE_CHARS] for line in lines[-_WORDS_KEPT:])
+        rest = rest[-_LINE_CHARS:]
+    words.append(rest)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
