@@ -18,7 +18,7 @@ from runtime.limits import Limits
 
 __all__ = ("DEFAULT_TYPES", "Settings", "config_file")
 
-DEFAULT_TYPES = ("actors.session:SessionActor", "actors.project:ProjectActor")
+DEFAULT_TYPES = ("actors.session:SessionActor", "actors.project:ProjectActor", "actors.sources:SourcesActor")
 """Import strings of the built-in actor types, `module:class`."""
 
 

@@ -8,7 +8,6 @@ are written to Parquet first, once for each state of their file.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,6 @@ def ask(args: dict[str, Any], report: Report) -> bytes:
     limits, seconds, memory_bytes, threads, temp, temp_bytes.
     """
     limits = Limits.model_validate(args["limits"])
-    started = time.perf_counter()
     with open_engine(
         memory_bytes=args["memory_bytes"],
         threads=args["threads"],
@@ -54,7 +52,6 @@ def ask(args: dict[str, Any], report: Report) -> bytes:
         parsed = engine.parse(args["sql"], limits.max_sql_bytes)
         engine.grant(resolve(parsed, args["sources"], limits, args))
         rows, fields = _rows(engine, args, limits)
-    rows.duration_ms = round((time.perf_counter() - started) * 1e3, 3)
     return answer(rows, fields=fields, lasting=_lasts(parsed, args["sql"]))
 
 

@@ -77,7 +77,7 @@ def open_file(path: str, *, private: bool, limits: Limits, seconds: float) -> It
     try:
         guard = _prepare(raw, limits, time.monotonic() + seconds)
         threading.Thread(target=_interrupt_late, args=(raw, done, seconds), daemon=True).start()
-        yield Transaction(raw, guard, limits, keep_log=False)
+        yield Transaction(raw, guard, limits, None)
     except sqlite3.Error as error:
         raise _unreadable(error) from None
     finally:
@@ -197,17 +197,16 @@ def _fields(rows: Rows) -> list[dict[str, str]]:
 def answer(rows: Rows, *, fields: list[dict[str, str]], lasting: bool) -> bytes:
     """Return rows as the JSON that callers get, without what the service adds to it.
 
-    `lasting` comes first: whether the same statement gives the same answer until a file changes.
+    `lasting` comes first (whether the same statement gives the same answer until a file changes), then the count.
     """
     return dumps(
         {
             "lasting": lasting,
-            "columns": rows.columns,
-            "fields": fields,
-            "rows": rows.rows,
             "row_count": rows.row_count,
             "truncated": rows.truncated,
             "limit": rows.limit,
-            "duration_ms": rows.duration_ms,
+            "columns": rows.columns,
+            "fields": fields,
+            "rows": rows.rows,
         }
     )
