@@ -113,13 +113,13 @@ async def load(
 ) -> Loaded:
     """Read a file into a new staging file. Whatever goes wrong, no staging file stays.
 
-    `on_progress` hears {phase "parsing", rows, bytes, total_bytes}.
+    `on_progress` hears {phase "parsing", rows, done, total}, the last two in bytes or in rows.
 
     Raises:
         InputError: the file cannot be read; one clear reason.
         LimitExceeded: it is more than a worker may hold, or has too many columns.
     """
-    args = {"path": str(path.absolute()), "options": _plain(options), "staging": str(staging.absolute())}
+    args = {"path": _whole(path), "options": _plain(options), "staging": _whole(staging)}
     try:
         found = await workers.run("runtime.tabular.load:load", args, on_progress=on_progress, account=account)
     except BaseException:
@@ -136,9 +136,14 @@ async def preview(
     Raises:
         InputError: the file cannot be read; one clear reason.
     """
-    args = {"path": str(path.absolute()), "options": _plain(options), "rows": rows}
+    args = {"path": _whole(path), "options": _plain(options), "rows": rows}
     found = await workers.run("runtime.tabular.load:preview", args, lane="read", deadline_s=_PREVIEW_S)
     return Preview.from_plain(found)
+
+
+def _whole(path: Path) -> str:
+    # A worker's working folder is not the service's.
+    return str(path.absolute())
 
 
 def _plain(options: ParseOptions | Mapping[str, Any] | None) -> dict[str, Any]:
