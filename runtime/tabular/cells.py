@@ -15,7 +15,7 @@ from typing import Any
 
 from runtime.tabular.columns import Kind
 
-__all__ = ("TextCells", "convert", "single", "wider")
+__all__ = ("TextCells", "single", "wider")
 
 _SEP = "\x1f"
 _MOST, _LEAST = 2**63 - 1, -(2**63)
@@ -36,8 +36,10 @@ _REALS = _all(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+[
 _DATES = _all(_DAY)
 _MOMENTS = _all(f"{_DAY}(?:[T ]{_TIME})?")
 _SCALED = [_all(rf"-?(?:0|[1-9][0-9]*)\.[0-9]{{{scale}}}") for scale in range(1, 10)]
-_LONG = re.compile(r"[0-9]{19}")
-_PRECISE = re.compile(r"[0-9.]{17}|[eE]")
+# What these match is within 64 bits, or within the 15 digits that a float always keeps, without a further look.
+_SHORT_INTEGERS = _all(r"0|-?[1-9][0-9]{0,17}")
+_SHORT_REALS = _all(r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?")
+_SHORT_SCALED = [_all(rf"-?(?:0|[1-9][0-9]{{0,{13 - scale}}})\.[0-9]{{{scale}}}") for scale in range(1, 10)]
 _SPELLINGS = {
     "lower": {"true": 1, "false": 0},
     "title": {"True": 1, "False": 0},
@@ -58,23 +60,41 @@ def wider(one: Kind, other: Kind) -> Kind:
 
 
 def _integers(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | None:
-    if _INTEGERS.fullmatch(joined) is None:
+    short = _SHORT_INTEGERS.fullmatch(joined) is not None
+    if not short and _INTEGERS.fullmatch(joined) is None:
         return None
     values: list[Any] = [int(c) if c else None for c in cells] if "" in cells else list(map(int, cells))
-    if _LONG.search(joined) and any(v is not None and not _LEAST <= v <= _MOST for v in values):
+    if not short and any(v is not None and not _LEAST <= v <= _MOST for v in values):
         return None
+    column.see_scale(0)
     return values
 
 
 def _reals(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | None:
-    if _REALS.fullmatch(joined) is None:
-        return None
+    scale = column.scale
+    if scale and _SHORT_SCALED[scale - 1].fullmatch(joined):
+        sure = True
+    else:
+        sure = _SHORT_REALS.fullmatch(joined) is not None
+        if not sure and _REALS.fullmatch(joined) is None:
+            return None
+        scale = _scale_of(joined)
     values: list[Any] = [float(c) if c else None for c in cells] if "" in cells else list(map(float, cells))
-    if _PRECISE.search(joined):
+    if not sure:
         for cell, value in zip(cells, values, strict=True):
             if value is not None and not _faithful(cell, value):
                 return None
+    column.see_scale(scale)
     return values
+
+
+def _scale_of(joined: str) -> int | None:
+    """Return with how many decimals all numbers are written, or None where they differ."""
+    decimals = len(joined.lstrip(_SEP).partition(_SEP)[0].partition(".")[2])
+    if decimals == 0:
+        return 0 if "." not in joined and "e" not in joined.lower() else None
+    fits = decimals <= len(_SCALED) and _SCALED[decimals - 1].fullmatch(joined) is not None
+    return decimals if fits else None
 
 
 def _faithful(cell: str, value: float) -> bool:
@@ -139,13 +159,13 @@ _NEXT: dict[Kind, tuple[Kind, ...]] = {
 class TextCells:
     """What a column of text is so far: the narrowest kind that fits every cell seen."""
 
-    __slots__ = ("kind", "mixed", "scale", "scaled", "spelling")
+    __slots__ = ("_scaled", "kind", "mixed", "scale", "spelling")
 
     def __init__(self, kind: Kind = "empty") -> None:
         self.kind: Kind = kind
         self.mixed: Kind | None = None
         self.scale: int | None = None
-        self.scaled = False
+        self._scaled = False
         self.spelling: str | None = None
 
     def take(self, cells: Sequence[str]) -> list[Any] | None:
@@ -166,8 +186,6 @@ class TextCells:
             values = _READERS[kind](cells, joined, self)
             if values is not None:
                 self.kind = kind
-                if kind in ("integer", "real"):
-                    self._see_scale(kind, joined)
                 return values
         self._note_mixed(cells)
         self.kind = "text"
@@ -182,31 +200,10 @@ class TextCells:
         numbers = sum(_REALS.fullmatch(c + _SEP) is not None for c in some)
         self.mixed = "real" if 2 * numbers > len(some) else None
 
-    def _see_scale(self, kind: Kind, joined: str) -> None:
-        if self.scaled and self.scale is None:
-            return
-        if kind == "integer":
-            scale: int | None = 0
-        elif self.scaled and self.scale:
-            scale = self.scale if _SCALED[self.scale - 1].fullmatch(joined) else None
-        else:
-            first = next((c for c in joined.split(_SEP) if c), "")
-            decimals = len(first.partition(".")[2])
-            fits = 1 <= decimals <= 9 and _SCALED[decimals - 1].fullmatch(joined) is not None
-            scale = decimals if fits else None
-        self.scale = scale if not self.scaled or self.scale == scale else None
-        self.scaled = True
-
-
-def convert(cells: Sequence[str], kind: Kind) -> list[Any] | None:
-    """Return a slice as values of one given kind, leading zeros and plus signs allowed; None if one does not fit."""
-    values = []
-    for cell in cells:
-        fits, value = single(cell, kind)
-        if not fits:
-            return None
-        values.append(value)
-    return values
+    def see_scale(self, scale: int | None) -> None:
+        """Take note of the number of decimals of a slice of numbers."""
+        self.scale = scale if not self._scaled or self.scale == scale else None
+        self._scaled = True
 
 
 _LOOSE_INTEGER = re.compile(r"[+-]?[0-9]{1,400}")

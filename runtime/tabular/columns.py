@@ -90,8 +90,9 @@ class Statistics:
                 return
         if self._counts is not None:
             self._counts.update(values)
-            if len(self._counts) > _DISTINCT:
-                self._counts = None
+            if len(self._counts) <= _DISTINCT:
+                return
+            values, self._counts = self._counts.keys(), None
         low, high = min(values), max(values)
         if self._low is None or low < self._low:
             self._low = low
@@ -101,12 +102,13 @@ class Statistics:
     def fill(self, column: Column) -> None:
         """Put what was learnt into a column."""
         column.null_count, column.empty_count = self.nulls, self.empty
-        column.min, column.max = _short(self._low), _short(self._high)
         if self._counts is not None:
+            self._low, self._high = min(self._counts, default=None), max(self._counts, default=None)
             column.distinct = len(self._counts)
             column.top = [[_short(value), count] for value, count in self._counts.most_common(_TOP)]
         else:
             column.distinct = column.top = None
+        column.min, column.max = _short(self._low), _short(self._high)
 
 
 def _short(value: Any) -> Any:

@@ -7,18 +7,16 @@ not text is refused.
 from __future__ import annotations
 
 import codecs
-import hashlib
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from runtime.errors import InputError
 
-__all__ = ("Encoding", "detect", "open_text")
+__all__ = ("Encoding", "NotUtf8", "detect", "empty_file", "undecodable")
 
 _PIECE = 1 << 20
+_BLANK = b"\r\n\t \xef\xbb\xbf\xff\xfe"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -31,43 +29,65 @@ _BROKEN = re.compile("[\udc80-\udcff]")
 _BEYOND = re.compile("[^\x00-\x7f\udc80-\udcff]")
 
 
+class NotUtf8(Exception):
+    """Raised in the middle of a file that began as UTF-8 and is not: look at all of it, and begin again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How a file's bytes are read. `damaged` is UTF-8 with some bytes that are not; `sha256` None for a part."""
+    """How a file's bytes are read. `damaged` is UTF-8 with some bytes that are not; `told` by a mark or an option."""
 
     name: str
     damaged: bool = False
     guessed: bool = False
-    sha256: str | None = None
+    told: bool = False
 
 
-def detect(path: Path, asked: str | None = None, most: int | None = None) -> Encoding:
-    """Return the encoding of a file, after reading all of it, or `most` bytes.
+def detect(path: Path, asked: str | None = None, *, thorough: bool = False) -> Encoding:
+    """Return the encoding of a file from its first MiB, or from all of it.
+
+    UTF-8 that is found in the first MiB only has to be proved by reading on strictly (`NotUtf8`).
 
     Raises:
-        InputError: it is empty, it is not text, or it is not in the encoding that was asked for.
+        InputError: it is empty, or it is not text.
     """
     with path.open("rb") as file:
-        head = file.read(_PIECE if most is None else min(most, _PIECE))
-        if not head.strip(b"\x00\r\n\t \xef\xbb\xbf\xff\xfe") and not file.read(1):
-            if head.strip(b"\r\n\t \xef\xbb\xbf\xff\xfe"):
-                raise _not_text()
-            raise InputError(
-                "The file is empty.", hint="Send a file with at least a row of names.", reason="empty"
-            )
-    name = _asked(asked) if asked else _marked(head)
+        head = file.read(_PIECE)
+        whole = not file.read(1)
+    if whole and not head.strip(_BLANK):
+        raise empty_file()
+    if asked:
+        return Encoding(_asked(asked), told=True)
+    name = _marked(head)
     if name is None and b"\0" in head[:65536]:
         name = _wide(head[:65536])
-    if name is None:
-        return _utf8_or_guess(path, most)
-    return Encoding(name, sha256=_check(path, name, most, told=asked is not None))
+    if name is not None:
+        return Encoding(name, told=True)
+    look = _Look()
+    look.see(head)
+    if thorough or look.broken:
+        with path.open("rb") as file:
+            file.seek(len(head))
+            while piece := file.read(_PIECE):
+                look.see(piece)
+        look.end()
+    return look.verdict()
 
 
-def open_text(path: Path, encoding: Encoding) -> TextIO:
-    """Open a file as text, with its ends of line as they are."""
-    errors = "surrogateescape" if encoding.damaged else "strict"
-    # Undone by the reader, which holds it for as long as it reads.
-    return io.TextIOWrapper(path.open("rb", buffering=1 << 18), encoding.name, errors, newline="")
+def empty_file() -> InputError:
+    """Return the error for a file with nothing in it."""
+    return InputError("The file is empty.", hint="Send a file with at least a row of names.", reason="empty")
+
+
+def undecodable(encoding: Encoding, done: int, error: UnicodeError) -> Exception:
+    """Return what to raise for bytes that are not in an encoding."""
+    if not encoding.told:
+        return NotUtf8()
+    return InputError(
+        f"The file is not text in {encoding.name} (near byte {done:,}: {getattr(error, 'reason', error)}).",
+        hint="Save it as UTF-8, or give its encoding.",
+        reason="not text",
+    )
 
 
 def _asked(name: str) -> str:
@@ -100,56 +120,45 @@ def _wide(head: bytes) -> str | None:
     return None
 
 
-def _check(path: Path, name: str, most: int | None, *, told: bool) -> str | None:
-    """Decode everything once, so that no row is stored from a file that cannot be read to its end."""
-    decoder = codecs.getincrementaldecoder(name)()
-    digest, done = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE if most is None else min(_PIECE, most - done)):
-                digest.update(piece)
-                decoder.decode(piece)
-                done += len(piece)
-            if most is None:
-                decoder.decode(b"", True)
-    except UnicodeError as error:
-        where = f"near byte {done:,}: {getattr(error, 'reason', error)}"
-        raise InputError(
-            f"The file is not text in {name} ({where}).",
-            hint="Give its encoding." if told else "Save it as UTF-8, or give its encoding.",
-            reason="not text",
-        ) from None
-    return digest.hexdigest() if most is None else None
+class _Look:
+    """What is counted while a file goes by: bytes that are not UTF-8, characters beyond ASCII, control bytes."""
 
+    def __init__(self) -> None:
+        self.done = self.broken = self.beyond = self.control = self.nuls = 0
+        self.strange: set[int] = set()
+        self._rest = b""
 
-def _utf8_or_guess(path: Path, most: int | None) -> Encoding:
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    digest, done, broken, beyond, control, nuls = hashlib.sha256(), 0, 0, 0, 0, 0
-    strange: set[int] = set()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE if most is None else min(_PIECE, most - done)):
-            done += len(piece)
-            digest.update(piece)
-            text = decoder.decode(piece)
-            if not piece.isascii():
-                found = len(_BROKEN.findall(text))
-                broken += found
-                beyond += len(_BEYOND.findall(text)) if found or broken else len(text) != len(piece)
-                if found:
-                    strange |= set(piece) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}
-            nuls += piece.count(0)
-            control += len(piece) - len(piece.translate(None, _CONTROL))
-    if most is None:
-        broken += len(_BROKEN.findall(decoder.decode(b"", True)))
-    # A NUL here and there may be in text; beside bytes that no encoding of text has it is something else.
-    if nuls * 1000 > done or control * 20 > done or ((nuls or control * 200 > done) and broken):
-        raise _not_text()
-    sha256 = digest.hexdigest() if most is None else None
-    if not broken:
-        return Encoding("utf-8", sha256=sha256)
-    if beyond > broken:
-        return Encoding("utf-8", damaged=True, sha256=sha256)
-    return Encoding("latin-1" if strange else "cp1252", guessed=True, sha256=sha256)
+    def see(self, piece: bytes) -> None:
+        self.done += len(piece)
+        self.nuls += piece.count(0)
+        self.control += len(piece) - len(piece.translate(None, _CONTROL))
+        if not self._rest and piece.isascii():
+            return
+        piece = self._rest + piece
+        try:
+            text, used = codecs.utf_8_decode(piece, "strict", False)
+            self.beyond += 1
+        except UnicodeDecodeError:
+            text, used = codecs.utf_8_decode(piece, "surrogateescape", False)
+            found = len(_BROKEN.findall(text))
+            self.broken += found
+            self.beyond += len(_BEYOND.findall(text))
+            self.strange |= set(piece) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}
+        self._rest = piece[used:]
+
+    def end(self) -> None:
+        self.broken += bool(self._rest)
+
+    def verdict(self) -> Encoding:
+        # A NUL here and there may be in text; beside bytes that no encoding of text has it is something else.
+        odd = self.nuls or self.control * 200 > self.done
+        if self.nuls * 1000 > self.done or self.control * 20 > self.done or (odd and self.broken):
+            raise _not_text()
+        if not self.broken:
+            return Encoding("utf-8")
+        if self.beyond > self.broken:
+            return Encoding("utf-8", damaged=True)
+        return Encoding("latin-1" if self.strange else "cp1252", guessed=True)
 
 
 def _not_text() -> InputError:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
 
-from runtime.errors import InputError, LimitExceeded
+from runtime.errors import InputError
 from runtime.tabular.columns import unique_names
-from runtime.tabular.decode import Encoding, detect, open_text
+from runtime.tabular.decode import Encoding, detect
+from runtime.tabular.lines import Lines, Pieces
 from runtime.tabular.options import ParseOptions
 from runtime.tabular.sniff import Dialect, is_header, read_rows, sniff, table_start
 from runtime.tabular.staging import MAX_COLUMNS, too_wide
@@ -28,8 +27,6 @@ __all__ = ("Delimited", "Slice")
 MAX_CELL = 1_000_000
 """The longest cell, in characters: what the guard lets one value have."""
 
-_BLOCK = 1 << 18
-_LINE = 64 << 20
 _SAMPLE = 1 << 17
 _CELLS = 16_000
 _UNFOLDS = 1_000
@@ -50,80 +47,20 @@ class Slice:
     padded: bool = False
 
 
-class _Lines:
-    """The lines of a text, in blocks of which the last few are kept, so that a slice can be read again."""
-
-    def __init__(self, stream: TextIO, comment: str | None) -> None:
-        self._stream = stream
-        self._comment = comment
-        self._blocks: deque[tuple[int, list[str]]] = deque()
-        self._next = 1
-        self._rest = ""
-
-    def all(self) -> Iterator[str]:
-        """Yield lines from where the last reading of all stopped."""
-        return chain.from_iterable(self._read())
-
-    def _read(self) -> Iterator[list[str]]:
-        while lines := self._block():
-            self._blocks.append((self._next, lines))
-            self._next += len(lines)
-            yield lines
-
-    def _block(self) -> list[str]:
-        text = self._stream.read(_BLOCK)
-        if text.endswith("\r"):
-            text += self._stream.read(1)
-        ended = not text
-        text = self._rest + text
-        if len(text) > _LINE:
-            raise LimitExceeded(
-                f"Line {self._next:,} is longer than {_LINE:,} characters.",
-                hint="The file may not be delimited text. Give its delimiter and quote, or its format.",
-            )
-        lines = io.StringIO(text, newline="").readlines()
-        self._rest = ""
-        if lines and not ended and not lines[-1].endswith(("\n", "\r")):
-            self._rest = lines.pop()
-            if not lines:
-                return self._block()
-        if self._comment is not None:
-            # A blank line in its place keeps the count of lines.
-            lines = ["\n" if line.startswith(self._comment) else line for line in lines]
-        return lines
-
-    def since(self, number: int) -> Iterator[str]:
-        """Yield the kept lines from one on, and then those that follow."""
-        kept = [
-            lines[max(0, number - first) :] for first, lines in self._blocks if number < first + len(lines)
-        ]
-        return chain(chain.from_iterable(kept), self.all())
-
-    def line(self, number: int) -> str:
-        """Return one kept line."""
-        return next(self.since(number), "")
-
-    def forget(self, number: int) -> None:
-        """Let go of what lies wholly before a line."""
-        blocks = self._blocks
-        while blocks and blocks[0][0] + len(blocks[0][1]) <= number:
-            blocks.popleft()
-
-
 class Delimited:
     """A delimited file: its dialect, the names of its columns, and its rows."""
 
-    def __init__(self, path: Path, options: ParseOptions, *, most: int | None = None) -> None:
+    def __init__(self, path: Path, options: ParseOptions, *, thorough: bool = False) -> None:
         self.path = path
         self.options = options
-        self.encoding: Encoding = detect(path, options.encoding, most)
+        self.encoding: Encoding = detect(path, options.encoding, thorough=thorough)
         self.notes: list[str] = []
         self.blank = 0
         csv.field_size_limit(MAX_CELL)
-        with open_text(path, self.encoding) as stream:
-            sample = io.StringIO(stream.read(_SAMPLE), newline="").readlines()
-        if len(sample) > 1 and not sample[-1].endswith(("\n", "\r")) and sum(map(len, sample)) >= _SAMPLE:
-            sample.pop()
+        with Pieces(path, self.encoding) as pieces:
+            sample = io.StringIO(pieces.read()[:_SAMPLE], newline="").readlines()
+            if len(sample) > 1 and not sample[-1].endswith("\n") and pieces.read():
+                sample.pop()
         self._top, self._left, self._last, self._right = options.region()
         self._comment = options.comment
         self.dialect: Dialect
@@ -133,6 +70,8 @@ class Delimited:
         self._find(sample)
         self.width = len(self.names)
         self.ended = False
+        self.sha256: str | None = None
+        self.position: Callable[[], int] = lambda: 0
 
     def _find(self, sample: list[str]) -> None:
         """Find dialect, start of the table and names from the first lines."""
@@ -228,25 +167,26 @@ class Delimited:
 
     def slices(self, reject: Reject, most: int | None = None) -> Iterator[Slice]:
         """Yield all rows in slices, or slices until there are `most` rows; misfits go to `reject(line, reason, text)`."""
-        with open_text(self.path, self.encoding) as stream:
-            self.position = stream.buffer.tell
-            lines = _Lines(stream, self._comment)
+        self.ended = False
+        with Pieces(self.path, self.encoding) as pieces:
+            self.position = pieces.position
+            lines = Lines(pieces, self._comment)
             for _ in islice(lines.all(), self._skip):
                 pass
-            self.ended = False
             seen = 0
             for piece in _Cutter(self, lines, reject).slices():
                 yield piece
                 seen += len(piece.rows)
                 if most is not None and seen >= most:
                     return
+            self.sha256 = pieces.digest()
             self.ended = True
 
 
 class _Cutter:
     """One pass over a file."""
 
-    def __init__(self, table: Delimited, lines: _Lines, reject: Reject) -> None:
+    def __init__(self, table: Delimited, lines: Lines, reject: Reject) -> None:
         self._table = table
         self._lines = lines
         self._reject = reject

@@ -14,13 +14,16 @@ from typing import Any
 
 from runtime.tabular.cells import TextCells, single
 from runtime.tabular.columns import KIND_TYPES, Column, Kind, Statistics, samples
+from runtime.tabular.decode import NotUtf8
 from runtime.tabular.delimited import Delimited, Slice
 from runtime.tabular.options import ParseOptions
+from runtime.tabular.request import Found, Request
 from runtime.tabular.staging import Staging
 
-__all__ = ("TextColumn", "fill_from_text")
+__all__ = ("TextColumn", "fill_from_text", "read_delimited")
 
 _AHEAD_CELLS = 200_000
+_SAMPLE_ROWS = 20_000
 _FORCED: dict[str, Kind] = {
     "string": "text",
     "number": "real",
@@ -76,7 +79,8 @@ class TextColumn:
         if before != kind and stored:
             self._widened(before, stored)
         self.statistics.see(values, nulls, empty)
-        if len(self.samples) < 5:
+        # A column with fewer different values must not be searched for more to its end.
+        if len(self.samples) < 5 and stored < _SAMPLE_ROWS:
             self.samples = samples([*self.samples, *values])
         return values
 
@@ -138,6 +142,35 @@ class TextColumn:
         column.spelling = self.cells.spelling if kind == "boolean" else None
         self.statistics.fill(column)
         return column
+
+
+def read_delimited(request: Request) -> Found:
+    """Read a delimited file. One that began as UTF-8 and is not is looked at as a whole, and read again."""
+    try:
+        return _read(request, thorough=False)
+    except NotUtf8:
+        return _read(request, thorough=True)
+
+
+def _read(request: Request, *, thorough: bool) -> Found:
+    table = Delimited(request.path, request.options, thorough=thorough)
+    size = request.path.stat().st_size
+    with Staging(request.staging, table.width) as staging:
+        columns, warnings = fill_from_text(
+            table, staging, lambda rows: request.progress(rows, table.position(), size), request.most
+        )
+        if table.encoding.guessed:
+            warnings.append(f"The file is not UTF-8; it was read as {table.encoding.name}.")
+        if table.encoding.damaged:
+            warnings.append("Some rows hold bytes that are not UTF-8; they were kept aside.")
+        found = Found.of(request, staging, columns, [*table.notes, *warnings], table.ended)
+    found.facts = {
+        "dialect": table.dialect.plain(),
+        "encoding": table.encoding.name,
+        "header": table.header,
+        "sha256": table.sha256,
+    }
+    return found
 
 
 def fill_from_text(

@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import InputError, Unavailable
-from runtime.tabular.delimited import Delimited
-from runtime.tabular.fill import fill_from_text
+from runtime.errors import InputError
+from runtime.tabular.decode import empty_file
 from runtime.tabular.options import FileFormat, ParseOptions
-from runtime.tabular.staging import Staging
+from runtime.tabular.request import Found, Request
 from runtime.workers.task import Report, task
 
 __all__ = ("load", "preview", "recognise")
 
 _REPORT_S = 0.2
-_PREVIEW_BYTES = 1 << 20
 _PREVIEW_ROWS = 10_000
+_READERS: dict[FileFormat, str] = {
+    "csv": "runtime.tabular.fill:read_delimited",
+    "excel": "runtime.tabular.sheets:read_sheet",
+    "ndjson": "runtime.tabular.records:read_ndjson",
+    "json": "runtime.tabular.records:read_json",
+    "parquet": "runtime.tabular.parquet:read_parquet",
+}
+_ZIPPED = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 
 def recognise(path: Path) -> FileFormat:
-    """Return the format of a file from its first bytes."""
+    """Return the format of a file from its first bytes.
+
+    Raises:
+        InputError: it is empty, or of a kind that is not a table.
+    """
     with path.open("rb") as file:
         head = file.read(4_096)
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")):
+    if not head:
+        raise empty_file()
+    if head.startswith(_ZIPPED):
         return "excel"
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith(b"SQLite format 3\0"):
+        raise InputError(
+            "The file is an SQLite database, not a table.",
+            hint="Register it as a source, or import it into a session.",
+        )
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+        raise InputError("The file is compressed.", hint="Unpack it and send what is inside.")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"{") and (b'":' in text or b'" :' in text or text.startswith(b"{}")):
         return "ndjson"
@@ -40,89 +62,54 @@ def recognise(path: Path) -> FileFormat:
 @task
 def load(args: dict[str, Any], report: Report) -> dict[str, Any]:
     """Read the file `path` with `options` into the staging file `staging` and return what was found."""
-    path, options = Path(args["path"]), ParseOptions.model_validate(args["options"])
-    kind = _format(path, options)
-    size = path.stat().st_size
+    path = Path(args["path"])
     told = 0.0
 
-    def progress(rows: int, done: Callable[[], int]) -> None:
+    def progress(rows: int, done: int, total: int) -> None:
         nonlocal told
         now = time.monotonic()
         if now - told >= _REPORT_S:
             told = now
-            report({"phase": "parsing", "rows": rows, "bytes": done(), "total_bytes": size})
+            report({"phase": "parsing", "rows": rows, "done": done, "total": total})
 
-    if kind != "csv":
-        raise Unavailable(f"Files of the format {kind} cannot be read yet.")
-    table = Delimited(path, options)
-    with Staging(Path(args["staging"]), table.width) as staging:
-        columns, warnings = fill_from_text(table, staging, lambda rows: progress(rows, table.position))
-        if staging.rejected and not staging.rows:
-            raise InputError(
-                f"None of the {staging.rejected:,} rows can be read as a row of the table.",
-                hint="Give the delimiter, the quote and where the table begins (start_row).",
-            )
-        stored = staging.finish()
-        rows, rejected = staging.rows, staging.rejected
-        sample = staging.execute("SELECT line, reason, text FROM rejects ORDER BY rowid LIMIT 20")
-    if table.encoding.guessed:
-        warnings.append(f"The file is not UTF-8; it was read as {table.encoding.name}.")
-    if table.encoding.damaged:
-        warnings.append("Some rows hold bytes that are not UTF-8; they were kept aside.")
-    if rejected:
-        warnings.append(f"{rejected:,} rows did not fit and were kept aside.")
+    options = ParseOptions.model_validate(args["options"])
+    kind, found = _read(Request(path, options, Path(args["staging"]), progress))
     return {
-        "format": kind,
-        "rows": rows,
-        "columns": [column.plain() for column in columns],
-        "rejected": rejected,
-        "rejects": [{"line": line, "reason": reason, "text": text} for line, reason, text in sample],
-        "warnings": [*table.notes, *warnings],
-        "dialect": table.dialect.plain(),
-        "encoding": table.encoding.name,
-        "header": table.header,
-        "sheet": None,
-        "sheets": [],
-        "sha256": table.encoding.sha256,
-        "bytes": size,
-        "stored_bytes": stored,
+        **_plain(kind, path, found),
+        "rows": found.rows,
+        "rejected": found.rejected,
+        "stored_bytes": found.stored_bytes,
     }
 
 
 @task
 def preview(args: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Look at the first rows of the file `path` and return them with what a load would find in them."""
+    """Look at the first rows of the file `path` and return `rows` of them, with what a load would find in them."""
     path, options = Path(args["path"]), ParseOptions.model_validate(args["options"])
-    most = int(args.get("rows", 100))
-    kind = _format(path, options)
-    if kind != "csv":
-        raise Unavailable(f"Files of the format {kind} cannot be read yet.")
-    table = Delimited(path, options, most=_PREVIEW_BYTES)
-    with Staging(None, table.width) as staging:
-        columns, warnings = fill_from_text(table, staging, lambda rows: None, most=_PREVIEW_ROWS)
-        rows = staging.execute("SELECT * FROM d ORDER BY row_id LIMIT ?", (most,))
-        sample = staging.execute("SELECT line, reason, text FROM rejects ORDER BY rowid LIMIT 20")
-        complete = staging.rows <= most and table.ended
+    head = int(args["rows"])
+    kind, found = _read(Request(path, options, None, lambda *_: None, max(_PREVIEW_ROWS, head), head))
+    return {**_plain(kind, path, found), "rows": found.head, "complete": found.complete}
+
+
+def _read(request: Request) -> tuple[FileFormat, Found]:
+    try:
+        kind = recognise(request.path) if request.options.format is None else request.options.format
+        module, _, name = _READERS[kind].partition(":")
+        read: Callable[[Request], Found] = getattr(import_module(module), name)
+        gc.disable()  # cells make no cycles, and looking for them takes half as long again
+        return kind, read(request)
+    except FileNotFoundError:
+        raise InputError("The file is gone.", hint="Send it again.") from None
+    finally:
+        gc.enable()
+
+
+def _plain(kind: FileFormat, path: Path, found: Found) -> dict[str, Any]:
     return {
         "format": kind,
-        "columns": [column.plain() for column in columns],
-        "rows": [row[1:] for row in rows],
-        "complete": complete,
-        "rejects": [{"line": line, "reason": reason, "text": text} for line, reason, text in sample],
-        "warnings": [*table.notes, *warnings],
-        "dialect": table.dialect.plain(),
-        "encoding": table.encoding.name,
-        "header": table.header,
+        "columns": [asdict(column) for column in found.columns],
+        "rejects": found.rejects,
+        "warnings": found.warnings,
         "bytes": path.stat().st_size,
+        **found.facts,
     }
-
-
-def _format(path: Path, options: ParseOptions) -> FileFormat:
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(
-                "The file is empty.", hint="Send a file with at least a row of names.", reason="empty"
-            )
-        return options.format or recognise(path)
-    except OSError as error:
-        raise InputError(f"The file cannot be read: {error.strerror}.", hint="Send it again.") from None

@@ -148,3 +148,8 @@ def _whole(path: Path) -> str:
 
 def _plain(options: ParseOptions | Mapping[str, Any] | None) -> dict[str, Any]:
     return parse_options(options).model_dump(mode="json", exclude_defaults=True)
+
+
+def _full(path: Path) -> str:
+    """Return a path as a worker finds it, whose working folder is another."""
+    return str(path.absolute())
