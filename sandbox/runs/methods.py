@@ -5,7 +5,7 @@ A run is not a turn: each of its helper calls is a turn of its own, so that othe
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -130,7 +130,8 @@ class CodeMethods(SnippetMethods):
     async def run_job(self, progress: JobProgress, run: str) -> dict[str, Any]:
         """Drive a run that no caller waits for; the job's result is the RunResult."""
         await progress.report(phase="running")
-        return asdict(await self._runs.resume(run))
+        result = await self._runs.resume(run)
+        return {each.name: getattr(result, each.name) for each in fields(result)}
 
     # Records
 

@@ -8,8 +8,10 @@ All functions here belong into a unit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import orjson
 
 from runtime.storage.transaction import Transaction
 from runtime.values import dumps
@@ -96,7 +98,7 @@ def insert(tx: Transaction, program: Program, inputs: bytes) -> None:
             program.id,
             program.code,
             inputs,
-            dumps(asdict(program.limits)).decode(),
+            dumps(program.limits).decode(),
             dumps(program.ask).decode(),
             program.seed,
             program.now,
@@ -139,19 +141,21 @@ def end(
     the run's inputs.
     """
     budget = tx.limits.run_record_bytes
+    each = budget // _EACH
     cut: list[str] = []
-    kept = asdict(result)
-    del kept["calls"], kept["id"]
-    for name in ("value", "logs"):
-        if len(dumps(kept[name])) > budget // _EACH:
-            kept[name] = None if name == "value" else _cut_lines(kept[name], budget // _EACH)
-            cut.append(name)
-    if inputs > budget // _EACH:
+    value, logs = dumps(result.value), result.logs
+    if len(value) > each:
+        value = b"null"
+        cut.append("value")
+    if sum(map(len, logs)) + 4 * len(logs) > each:
+        logs = _cut_lines(logs, each)
+        cut.append("logs")
+    if inputs > each:
         tx.execute("UPDATE main._duralite_runs SET inputs = NULL WHERE id = ?", (run,))
         cut.append("inputs")
         inputs = 0
-    text = dumps(kept)
-    left = max(budget // _EACH, budget - inputs - len(text))
+    text = dumps(_kept(result, value, logs))
+    left = max(each, budget - inputs - len(text))
     pending = list(rows)
     if written + sum(row.size for row in pending) > left:
         cut.append("calls")
@@ -162,6 +166,20 @@ def end(
         "UPDATE main._duralite_runs SET state = ?, ended = ?, result = ?, cut = ? WHERE id = ?",
         (result.status, tx.now, text, ",".join(cut) or None, run),
     )
+
+
+def _kept(result: RunResult, value: bytes, logs: list[str]) -> dict[str, Any]:
+    # By hand: `asdict` would copy the value, which may be large.
+    return {
+        "value": orjson.Fragment(value),
+        "error": result.error,
+        "logs": logs,
+        "usage": result.usage,
+        "effects": result.effects,
+        "note": result.note,
+        "limit": result.limit,
+        "warnings": result.warnings,
+    }
 
 
 def end_bare(tx: Transaction, run: str, state: str) -> None:

@@ -27,22 +27,15 @@ def set_chance(seed: str) -> None:
 
 def set_clock(now: float) -> None:
     """Let every clock of the calendar start at `now` (Unix seconds)."""
-    clock = _Clock(int(now * 1_000_000_000))
-    real_sleep = time.sleep
-
-    def sleep(seconds: Any, /) -> None:
-        real_sleep(seconds)
-        clock.at_ns += int(seconds * 1_000_000_000)
-
-    time.sleep = sleep
+    clock = _CLOCK
+    clock.at_ns = int(now * 1_000_000_000)
+    time.sleep = _sleep
     time.time_ns = clock.read_ns
     time.time = clock.read
-    for name in ("localtime", "gmtime", "ctime"):
-        setattr(time, name, _or_now(getattr(time, name), clock))
-    real_strftime, localtime = time.strftime, time.localtime
-    time.strftime = lambda form, when=None, /: real_strftime(form, localtime() if when is None else when)
-    datetime.datetime = _datetime_at(clock)  # type: ignore[misc]
-    datetime.date = _date_at(clock)  # type: ignore[misc]
+    time.localtime, time.gmtime, time.ctime = _localtime, _gmtime, _ctime
+    time.strftime = _strftime
+    datetime.datetime = _DATETIME  # type: ignore[misc]
+    datetime.date = _DATE  # type: ignore[misc]
 
 
 class _Clock:
@@ -55,10 +48,6 @@ class _Clock:
 
     def read(self) -> float:
         return self.read_ns() / 1_000_000_000
-
-
-def _or_now(function: Callable[[float], Any], clock: _Clock) -> Callable[..., Any]:
-    return lambda seconds=None, /: function(clock.read() if seconds is None else seconds)
 
 
 class _SameType(type):
@@ -111,3 +100,25 @@ def _named(made: Any, name: str) -> Any:
     made.__name__ = made.__qualname__ = name
     made.__module__ = "datetime"
     return made
+
+
+# Made in the zygote: a child, which copies each page of memory that it touches first, only puts them in their place.
+_CLOCK = _Clock(0)
+_DATETIME, _DATE = _datetime_at(_CLOCK), _date_at(_CLOCK)
+
+
+def _or_now(function: Callable[[float], Any]) -> Any:
+    return lambda seconds=None, /: function(_CLOCK.read() if seconds is None else seconds)
+
+
+_localtime, _gmtime, _ctime = _or_now(time.localtime), _or_now(time.gmtime), _or_now(time.ctime)
+_real_strftime, _real_sleep = time.strftime, time.sleep
+
+
+def _strftime(form: str, when: Any = None, /) -> str:
+    return _real_strftime(form, _localtime() if when is None else when)
+
+
+def _sleep(seconds: Any, /) -> None:
+    _real_sleep(seconds)
+    _CLOCK.at_ns += int(seconds * 1_000_000_000)
