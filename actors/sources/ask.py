@@ -133,6 +133,7 @@ def _exported(place: Mapping[str, Any], limits: Limits, args: Mapping[str, Any])
     """Return the Parquet file of a table of an SQLite source, written if it is not there."""
     target = Path(place["to"])
     if target.exists():
+        target.touch()  # in use: not to be cleared away
         return str(target)
     with open_file(place["path"], private=place["private"], limits=limits, seconds=args["seconds"]) as tx:
         connection = tx.connection

@@ -18,6 +18,8 @@ from typing import Any
 import orjson
 
 from actors.sources.duck import load_duckdb, quoted
+from runtime.errors import DuraliteError, InputError, LimitExceeded
+from runtime.ids import new_token
 from runtime.storage.transaction import quote
 from runtime.workers.task import Report
 
@@ -77,7 +79,8 @@ def write_parquet(
 
     Reports are `{"phase": "converting" | "writing", "rows": …}`.
     """
-    lines = target.with_suffix(".ndjson")
+    # Names of its own: two queries may write the same table at once.
+    lines = target.with_suffix(f".{new_token(4)}.ndjson")
     try:
         count = _write_lines(rows, columns, lines, report)
         report({"phase": "writing", "rows": count})
@@ -133,7 +136,7 @@ def _cooked(row: tuple[Any, ...], odd: Sequence[tuple[int, str]]) -> Sequence[An
 
 def _copy(lines: Path, columns: Sequence[ParquetColumn], target: Path, count: int, memory_bytes: int) -> None:
     module = load_duckdb()
-    partial = target.with_suffix(".partial")
+    partial = lines.with_suffix(".partial")
     shape: Mapping[str, str] = {
         f"c{n}": "VARCHAR" if c.type == "BLOB" else c.type for n, c in enumerate(columns)
     }
@@ -165,8 +168,24 @@ def _copy(lines: Path, columns: Sequence[ParquetColumn], target: Path, count: in
                 [str(lines)] if count else [],
             )
             partial.replace(target)  # the name appears only with the whole content
+        except module.Error as error:
+            raise _not_written(error) from None
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _not_written(error: Exception) -> DuraliteError:
+    module = load_duckdb()
+    if isinstance(error, module.OutOfMemoryException) or "maximum_object_size" in str(error):
+        return LimitExceeded(
+            "A row is too long, or the table too wide, to be written as Parquet.",
+            hint="Leave out columns with very long values, or raise source_memory_bytes.",
+            limit="source_memory_bytes",
+        )
+    return InputError(
+        f"The table cannot be written as Parquet: {str(error).splitlines()[0][:200]}.",
+        hint="Import it into a project or session instead.",
+    )
 
 
 def _struct(shape: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
@@ -25,6 +26,7 @@ from actors.sources.parts import in_thread
 from actors.sources.versions import is_settled
 from runtime.context import current_context
 from runtime.errors import Conflict, DuraliteError, InputError, NotFound, SqlError
+from runtime.ids import new_token
 from runtime.method import method
 from runtime.storage.rows import RowFormat
 from runtime.streams import Ready
@@ -42,6 +44,7 @@ Params = Annotated[
     ),
 ]
 _GRACE_S = 1.0
+_JOIN_KEPT_S = 600.0
 _HEAD = re.compile(rb'\{"lasting":(true|false),"row_count":(\d+),')
 _MISSING = re.compile(r"no such table: (.+)")
 
@@ -153,6 +156,10 @@ class QueryMethods(ImportMethods):
         after = body.index(b",") + 1  # what "lasting" says is not for callers
         return Ready(dumps(facts)[:-1] + b"," + body[after:])  # type: ignore[return-value]  # it is that, as JSON
 
+    async def _fit(self, source: Source) -> Source:
+        """Return a source that can be asked; the tables of an SQLite file are looked up only when one needs them."""
+        return source if source.type == "sqlite" else await self._current(source)
+
     async def _named(self, source: str | None, sql: str) -> tuple[Source | None, list[Source]]:
         """Return the source that is asked, and those whose names stand in the statement."""
         every = await self._every()
@@ -161,7 +168,7 @@ class QueryMethods(ImportMethods):
             main = next((s for s in every if s.id == source), None) or next(
                 (s for s in every if s.name.casefold() == source.casefold()), None
             )
-            main = await self._current(main or await self._find(source))
+            main = await self._fit(main or await self._find(source))
         text = sql.casefold()
         named = [
             s
@@ -171,7 +178,7 @@ class QueryMethods(ImportMethods):
         others = []
         for other in named:
             try:
-                others.append(await self._current(other))
+                others.append(await self._fit(other))
             except (NotFound, InputError, Conflict):
                 # Its name may stand in the statement by chance; if it is meant, the table will be missing.
                 continue
@@ -245,7 +252,7 @@ class QueryMethods(ImportMethods):
                     raise
         temp = self._temp()
         args |= {
-            "sources": self._places(main, others, states),
+            "sources": await self._places(main, others, states),
             "memory_bytes": limits.source_memory_bytes,
             "threads": limits.source_threads,
             "temp": temp,
@@ -274,26 +281,45 @@ class QueryMethods(ImportMethods):
             return {"path": source.origin, "private": False}
         return {"path": str(self._folder / (source.file or "")), "private": True}
 
-    def _places(
+    async def _places(
         self, main: Source | None, others: Sequence[Source], states: dict[str, tuple[str, float]]
     ) -> dict[str, Any]:
         """Return what the worker needs to know of the sources: their tables, and the files these lie in."""
         places: dict[str, Any] = {}
         for source in (*([main] if main else []), *others):
+            present = await self._current(source)
             tables: dict[str, Any] = {}
-            for table in source.tables:
+            for table in present.tables:
                 if table.file is not None:
                     tables[table.name] = str(self._folder / table.file)
                     continue
-                state = states.get(source.id, (str(source.version),))[0]
-                mark = hashlib.blake2b(f"{state} {table.name}".encode(), digest_size=8).hexdigest()
                 tables[table.name] = {
                     **self._lite_place(source),
                     "table": table.name,
-                    "to": str(self._folder / f"{source.id}-join-{mark}.parquet"),
+                    "to": str(self._join_file(source, table.name, states)),
                 }
+            if source.type == "sqlite":
+                await in_thread(_prune, self._folder, f"{source.id}-join-")
             places[source.name] = {"main": source is main, "tables": tables}
         return places
+
+    def _join_file(self, source: Source, table: str, states: dict[str, tuple[str, float]]) -> Path:
+        """Return where a table of an SQLite source lies as Parquet, for one state of its file."""
+        state, changed = states.get(source.id, (str(source.version), 0.0))
+        # A file that may change again without a trace is written out for this one query.
+        once = "" if is_settled(changed) else new_token(4)
+        mark = hashlib.blake2b(f"{state} {once} {table}".encode(), digest_size=8).hexdigest()
+        return self._folder / f"{source.id}-join-{mark}.parquet"
+
+
+def _prune(folder: Path, prefix: str) -> None:
+    """Remove tables that were written out for joins some time ago; those that are used are young, or made again."""
+    if not folder.is_dir():
+        return
+    oldest = time.time() - _JOIN_KEPT_S
+    for path in folder.iterdir():
+        if path.name.startswith(prefix) and path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
 
 
 def _seconds(most: float) -> float:

@@ -117,6 +117,9 @@ class Metrics:
         yield _labelled("duralite_alarms", "outcome", alarms)
         yield _labelled("duralite_guard_refusals", "rule", self.refusals)
         yield _labelled("duralite_runs", "outcome", self.runs)
+        for service in host.services.values():
+            if (collect := getattr(service, "collect", None)) is not None:
+                yield from collect()
 
     def _collect_requests(self) -> Iterator[Metric]:
         total = CounterMetricFamily(
