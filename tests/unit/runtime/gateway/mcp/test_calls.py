@@ -69,7 +69,9 @@ async def test_bad_arguments_are_named_and_nothing_runs(
 
 async def test_null_stands_for_an_argument_that_is_left_out(tmp_path: Path) -> None:
     async with connected(tmp_path / "data") as client:
-        result = await client.call_tool(QUERY, {"sql": "SELECT 1", "params": None, "limit": None, "desk": None})
+        result = await client.call_tool(
+            QUERY, {"sql": "SELECT 1", "params": None, "limit": None, "desk": None}
+        )
         assert not result.is_error
 
 
@@ -230,6 +232,9 @@ async def test_a_cancelled_request_interrupts_its_sql(tmp_path: Path, mode: str)
 async def test_many_calls_side_by_side_each_get_their_own_answer(tmp_path: Path) -> None:
     async with connected(tmp_path / "data") as client:
         results = await asyncio.gather(
-            *(client.call_tool(QUERY, {"sql": "SELECT ? AS n", "params": [n], "desk": f"d{n % 7}"}) for n in range(200))
+            *(
+                client.call_tool(QUERY, {"sql": "SELECT ? AS n", "params": [n], "desk": f"d{n % 7}"})
+                for n in range(200)
+            )
         )
         assert [r.structured_content["rows"][0]["n"] for r in results] == list(range(200))

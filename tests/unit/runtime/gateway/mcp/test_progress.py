@@ -47,7 +47,10 @@ async def step_by_step(host: Host, told: Told, heard: asyncio.Event, call: async
 async def test_a_call_with_a_token_hears_of_its_job_in_growing_numbers_and_gets_its_end(
     tmp_path: Path, mode: str
 ) -> None:
-    async with live_server(tmp_path / "data", Desk, Shelf) as server, over_http(server.url, mode=mode) as client:
+    async with (
+        live_server(tmp_path / "data", Desk, Shelf) as server,
+        over_http(server.url, mode=mode) as client,
+    ):
         await client.list_tools()
         told, heard, hear = listener()
         call = asyncio.ensure_future(client.call_tool("desk_count", {"to": 4}, progress_callback=hear))

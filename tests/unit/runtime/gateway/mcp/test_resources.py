@@ -113,7 +113,7 @@ async def test_the_list_is_paged_and_holds_the_accounts_own_actors_only(tmp_path
                 if cursor is None:
                     break
             assert uris == [HELPER_DOCS, *(f"duralite://desk/d{n}/schema" for n in range(8))]
-            for forged in ("zz", "5b5d", '["desk"]'.encode().hex(), '["nope","a"]'.encode().hex()):
+            for forged in ("zz", "5b5d", b'["desk"]'.hex(), b'["nope","a"]'.hex()):
                 with pytest.raises(MCPError, match="cursor"):
                     await client.list_resources(cursor=forged)
             with pytest.raises(MCPError):
@@ -155,10 +155,15 @@ async def test_a_listener_hears_of_schema_and_rows_and_of_no_other_account(tmp_p
                 await client.call_tool(EXEC, {"desk": "d", "sql": "INSERT INTO t VALUES (1)"})
                 assert await anext(events) == ResourceUpdated(rows)
                 await client.call_tool(EXEC, {"desk": "d", "sql": "CREATE TABLE u (a)"})
-                assert {await anext(events), await anext(events)} == {ResourceUpdated(schema), ResourceUpdated(rows)}
+                assert {await anext(events), await anext(events)} == {
+                    ResourceUpdated(schema),
+                    ResourceUpdated(rows),
+                }
 
 
-@pytest.mark.parametrize("uri", ["file:///etc/passwd", "duralite://nope/a/schema", "duralite://desk/%ff/schema"])
+@pytest.mark.parametrize(
+    "uri", ["file:///etc/passwd", "duralite://nope/a/schema", "duralite://desk/%ff/schema"]
+)
 async def test_nobody_listens_to_what_is_no_resource(tmp_path: Path, uri: str) -> None:
     async with live_server(tmp_path / "data", Desk, Shelf) as server, over_http(server.url) as client:
         with pytest.raises(MCPError):

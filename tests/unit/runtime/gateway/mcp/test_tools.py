@@ -137,7 +137,9 @@ def test_pages_follow_each_other_without_gap_or_repetition() -> None:
     assert seen == names(toolset, "all")
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "zz", "00", "5b5d", "7b7d", "5b315d", "ff" * 5_000, "5b" * 4_000])
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "zz", "00", "5b5d", "7b7d", "5b315d", "ff" * 5_000, "5b" * 4_000]
+)
 def test_a_forged_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(MCPError) as caught:
         tools().page(("all",), ALL, cursor, 3)
