@@ -44,6 +44,7 @@ from runtime.settings import Settings
 from runtime.storage.connection import Connection
 from runtime.storage.opening import move_in, remove_file, template
 from runtime.storage.profiles import Durability
+from runtime.storage.statement_log import KeptLogs, StatementLog
 from runtime.storage.transaction import Transaction
 from runtime.storage.watchdog import Watchdog
 from runtime.workers.pool import Workers
@@ -81,6 +82,7 @@ class Host:
             self._live.values,
             self._evict,
         )
+        self._logs = KeptLogs()
         self._lock: FolderLock | None = None
         self._awake = asyncio.Event()
         self._templates: dict[str, bytes] = {}
@@ -120,6 +122,7 @@ class Host:
                 await actor_type.stop_type(self)
         finally:
             await self.services["workers"].close()
+            await _in_thread(self._logs.write_all)
             await self.directory.close()
             self.watchdog.close()
             if self._lock is not None:
@@ -323,14 +326,20 @@ class Host:
 
     def _opened(self, opening: Opening, address: ActorAddress) -> None:
         del self._opening[address]
+        self._places.make_room()
         if not opening.task.cancelled() and (error := opening.task.exception()) is not None:
             _log.warning("actor.not_opened", type=address.type, error=repr(error))
 
     async def _hydrate(self, address: ActorAddress) -> Instance:
         actor_type = self.registry.get(address.type)
         identity = self.id_of(address)
+        path = self.directory.path_of(address.type, identity)
+        log = None
+        if actor_type.policy is not None:
+            limits = self.settings.limits
+            log = self._logs.take(path) or StatementLog(limits.log_rows, limits.slow_query_ms)
         connection = Connection(
-            self.directory.path_of(address.type, identity),
+            path,
             clock=self.clock,
             limits=self.settings.limits,
             watchdog=self.watchdog,
@@ -338,7 +347,8 @@ class Host:
             guard=None if (policy := self._policies[address.type]) is None else Guard(policy),
             migrations=actor_type.migrations,
             template=self._templates[address.type],
-            keep_log=actor_type.policy is not None,
+            log=log,
+            keep_log=lambda log: self._accepting and self._logs.keep(path, log),
             shared=actor_type.shared_file,
         )
         instance = Instance(self, identity, address, connection)
@@ -448,6 +458,7 @@ class Host:
                 await self._close(instance, discard=True)
             identity = self.id_of(address)
             path = self.directory.path_of(address.type, identity)
+            self._logs.take(path)
             found = await _in_thread(partial(remove_file, path))
             await self.directory.remove(identity)
             if found:

@@ -1,7 +1,8 @@
 """Places bound how many actors are open at once: `max_open` of all types, fewer of a type that says so.
 
-An actor that opens takes a place and gives it back when it is closed. Whoever finds none waits in line, and for
-the first in line the least recently used idle actor is closed. One that anything runs in is never closed so.
+An actor that opens takes a place and gives it back when it is closed. A few places are kept free, so that opening
+seldom waits for a closing: after an opening that took one of them the least recently used idle actor is closed. Whoever
+finds no place waits in line, and for the first in line one is closed too. One that anything runs in is never closed so.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Opening", "Places")
 
+_SPARE_OF = 12
+
 
 class Places:
     """The places of one host."""
@@ -30,6 +33,8 @@ class Places:
         evict: Callable[[Instance], Coroutine[Any, Any, None]],
     ) -> None:
         self._most = most
+        # None of a small number: there each place counts.
+        self._comfortable = most - most // _SPARE_OF
         self._most_of = most_of
         self._live = live
         self._evict = evict
@@ -61,6 +66,11 @@ class Places:
             if self._line.pop(place, None) is None and not place.cancelled():
                 self.free(address)  # it was given in the very moment in which nobody wanted it any more
             raise
+
+    def make_room(self) -> None:
+        """Close an idle actor if less places are free than should be. Called after each opening."""
+        if self.taken - len(self._leaving) > self._comfortable and (victim := self._idle(None)) is not None:
+            self._close(victim)
 
     def free(self, address: ActorAddress) -> None:
         """Give a place back."""

@@ -30,6 +30,7 @@ from runtime.storage.attach import attached
 from runtime.storage.migrations import Migration, migrate
 from runtime.storage.opening import open_error, open_raw
 from runtime.storage.profiles import Durability
+from runtime.storage.statement_log import StatementLog
 from runtime.storage.transaction import Transaction
 from runtime.storage.unit import (
     Unit,
@@ -98,7 +99,8 @@ class Connection:
         guard: Guard | None = None,
         migrations: Sequence[Migration] = (),
         template: bytes | None = None,
-        keep_log: bool = False,
+        log: StatementLog | None = None,
+        keep_log: Callable[[StatementLog], bool] = lambda _: False,
         shared: bool = False,
     ) -> None:
         self.path = path
@@ -112,6 +114,7 @@ class Connection:
         self._guard = guard
         self._migrations = migrations
         self._template = template
+        self._log = log
         self._keep_log = keep_log
         self._shared = shared
         self._loop = asyncio.get_running_loop()
@@ -155,7 +158,7 @@ class Connection:
             if self._guard is not None:
                 self._guard.install(raw)
             migrate(raw, self._migrations)
-            self._tx = Transaction(raw, self._guard, self._limits, self._keep_log)
+            self._tx = Transaction(raw, self._guard, self._limits, self._log)
             self._tx.now = self._clock.now()
             if prepare is not None:
                 raw.execute(_BEGIN)
@@ -302,8 +305,10 @@ class Connection:
 
     def _last_words(self) -> None:
         self._drain()
-        if self._tx is not None and self._tx.log is not None and self._tx.log.pending:
+        if self._tx is not None and self._log is not None and self._log.pending:
             raw = self._tx.connection
+            if not raw.total_changes and self._keep_log(self._log):
+                return  # the file was only read: it need not be written for this alone
             try:
                 raw.execute(_BEGIN)
                 self._tx.flush_log()

@@ -1,22 +1,29 @@
 """The statement log remembers what strangers' SQL did, without making every read a write.
 
 Entries collect in memory (a ring as long as the table may be) and go into `execution_logs` together: when
-somebody reads the log, and when the actor closes, at the latest after `idle_s` without a call. A kill -9 loses
-those of the time since the file was opened; they are diagnostics, never acknowledged data.
+somebody reads the log, and when the actor closes. Where the log would be all that a closing writes, a short one
+stays in memory (`KeptLogs`) until the actor opens again or the host stops. A kill -9 loses what is in memory; these
+are diagnostics, never acknowledged data.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from runtime.clock import iso
 from runtime.guard import internal
 
-__all__ = ("LogEntry", "StatementLog", "StatementStats")
+__all__ = ("KeptLogs", "LogEntry", "StatementLog", "StatementStats")
 
 _TEXT = 2_000
+_SHORT = 20
+_MOST_KEPT = 1_000
+_WRITE_ALL_S = 5.0
 
 
 @dataclass(slots=True)
@@ -95,3 +102,37 @@ class StatementLog:
         # Only after the statements worked: a failed flush keeps its entries for the next one.
         for _ in entries:
             self.pending.popleft()
+
+
+class KeptLogs:
+    """The logs of closed actors that only read since they were opened: short ones, and so many at most."""
+
+    def __init__(self) -> None:
+        self._logs: dict[Path, StatementLog] = {}
+
+    def keep(self, path: Path, log: StatementLog) -> bool:
+        """Take the log of the file at `path`, unless it is long or there are too many; return whether it was taken."""
+        if len(log.pending) > _SHORT or len(self._logs) >= _MOST_KEPT:
+            return False
+        self._logs[path] = log
+        return True
+
+    def take(self, path: Path) -> StatementLog | None:
+        """Return and forget the log of a file, None where there is none."""
+        return self._logs.pop(path, None)
+
+    def write_all(self) -> None:
+        """Write every log into its file, as long as that takes a few seconds; no file may be open then."""
+        until = time.monotonic() + _WRITE_ALL_S
+        while self._logs and time.monotonic() < until:
+            path, log = self._logs.popitem()
+            try:
+                with closing(
+                    sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+                ) as raw:
+                    raw.execute("PRAGMA synchronous=NORMAL")
+                    raw.execute("BEGIN IMMEDIATE")
+                    log.flush(raw)
+                    raw.execute("COMMIT")
+            except sqlite3.Error:
+                pass  # the log is a courtesy

@@ -86,12 +86,12 @@ class Transaction:
     )
 
     def __init__(
-        self, connection: sqlite3.Connection, guard: Guard | None, limits: Limits, keep_log: bool
+        self, connection: sqlite3.Connection, guard: Guard | None, limits: Limits, log: StatementLog | None
     ) -> None:
         self.connection = connection
         self.guard = guard
         self.limits = limits
-        self.log = StatementLog(limits.log_rows, limits.slow_query_ms) if keep_log else None
+        self.log = log
         self.stats = StatementStats()
         self.method = ""
         self.now = 0.0

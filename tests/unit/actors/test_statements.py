@@ -387,3 +387,32 @@ async def test_a_full_file_says_so_and_stays_usable(host: Host, scratch: Stub) -
     assert full.value.code == "storage_full"
     await scratch.exec("DELETE FROM t")
     assert (await scratch.exec("INSERT INTO t VALUES (1)")).rows_affected == 1
+
+
+async def test_the_log_of_an_actor_that_only_read_outlives_its_closing(tmp_path: Path) -> None:
+    async with harness(tmp_path, Scratch, limits=Limits(max_open=1)) as host:
+        one, other = (host.namespace("scratch").get(name) for name in ("one", "other"))
+        await one.create_table("t", "a")
+        await other.list_state()
+        await one.query("SELECT 1")
+        await other.list_state()
+        assert [entry["sql"] for entry in await one.execution_logs()][0] == "SELECT 1"
+        await other.list_state()
+        await one.query("SELECT 2")
+        await other.list_state()
+        assert len(host.live()) == 1
+    async with harness(tmp_path, Scratch) as host:
+        logs = await host.namespace("scratch").get("one").execution_logs()
+        assert [entry["sql"] for entry in logs][:2] == ["SELECT 2", "SELECT 1"]
+
+
+async def test_the_log_of_a_deleted_actor_is_gone(tmp_path: Path) -> None:
+    async with harness(tmp_path, Scratch, limits=Limits(max_open=1)) as host:
+        one, other = (host.namespace("scratch").get(name) for name in ("one", "other"))
+        await one.list_state()
+        await other.list_state()
+        await one.query("SELECT 'secret'")
+        await other.list_state()
+        await host.delete(one.address)
+        assert await one.execution_logs() == []
+    assert not list((tmp_path / "actors").rglob("*.new"))

@@ -369,3 +369,13 @@ async def test_a_deletion_waits_for_an_actor_that_is_opening(host: Host, scratch
     result = (await asyncio.gather(opening, return_exceptions=True))[0]
     assert result == [] or isinstance(result, DuraliteError)
     assert not host._opening
+
+
+async def test_a_few_places_are_kept_free_for_whoever_opens_next(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with harness(tmp_path, Scratch, clock=clock, limits=Limits(max_open=24)) as host:
+        for n in range(40):
+            await clock.advance(0.001)
+            await fill(host, [str(n)])
+        await until(lambda: len(host.live()) == host._places.taken == 22)
+        assert {i.address.name for i in host.live()} == {str(n) for n in range(18, 40)}

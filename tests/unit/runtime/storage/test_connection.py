@@ -17,6 +17,7 @@ from runtime.guard import SESSION, Guard
 from runtime.limits import Limits
 from runtime.storage.backup import backup_to
 from runtime.storage.connection import Connection
+from runtime.storage.statement_log import StatementLog
 from runtime.storage.transaction import Transaction
 from runtime.storage.watchdog import Watchdog
 from runtime.testing import until
@@ -25,7 +26,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 
 def made(path: Path, watchdog: Watchdog, **kwargs: Any) -> Connection:
-    return Connection(path, clock=SystemClock(), limits=Limits(), watchdog=watchdog, keep_log=True, **kwargs)
+    return Connection(path, clock=SystemClock(), limits=Limits(), watchdog=watchdog, log=StatementLog(1_000, 100.0), **kwargs)
 
 
 @pytest.fixture
