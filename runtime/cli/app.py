@@ -16,6 +16,7 @@ from runtime.cli.doctor import COMMANDS as DOCTOR
 from runtime.cli.keys import COMMANDS as KEYS
 from runtime.cli.mcp import COMMANDS as MCP
 from runtime.cli.projects import COMMANDS as PROJECTS
+from runtime.cli.runs import COMMANDS as RUNS
 from runtime.cli.serve import COMMANDS as SERVE
 from runtime.cli.sessions import COMMANDS as SESSIONS
 from runtime.cli.tools import COMMANDS as TOOLS
@@ -47,7 +48,20 @@ def cli() -> None:
     """
 
 
-for _command in (*SERVE, *CODE, *SESSIONS, *PROJECTS, *KEYS, *TOOLS, *MCP, *CONFIG, *DOCTOR, *DEMO, *BENCH):
+for _command in (
+    *SERVE,
+    *CODE,
+    *RUNS,
+    *SESSIONS,
+    *PROJECTS,
+    *KEYS,
+    *TOOLS,
+    *MCP,
+    *CONFIG,
+    *DOCTOR,
+    *DEMO,
+    *BENCH,
+):
     cli.add_command(_command)
 
 

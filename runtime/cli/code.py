@@ -15,7 +15,7 @@ from runtime.cli.values import json_object, loose, pairs
 from runtime.errors import DuraliteError
 from runtime.guard import SESSION, Guard
 
-__all__ = ("COMMANDS",)
+__all__ = ("COMMANDS", "DEFAULT_SESSION", "run_code", "show_run")
 
 DEFAULT_SESSION = "default-session"
 
@@ -47,8 +47,8 @@ async def run(
     if out.as_json:
         out.json(result)
     else:
-        _show_run(out, result)
-    return _run_code(result)
+        show_run(out, result, session)
+    return run_code(result)
 
 
 def _text(file: Any) -> str:
@@ -58,7 +58,8 @@ def _text(file: Any) -> str:
         raise click.UsageError(f"The program is not UTF-8 text: {error}.") from None
 
 
-def _show_run(out: Output, result: dict[str, Any]) -> None:
+def show_run(out: Output, result: dict[str, Any], session: str) -> None:
+    """Write what a run printed, its value or error, and what it waits for."""
     if result["logs"]:
         out.text("\n".join(result["logs"]))
     if result["value"] is not None:
@@ -71,13 +72,22 @@ def _show_run(out: Output, result: dict[str, Any]) -> None:
         )
         if error.get("traceback"):
             out.note(error["traceback"].rstrip())
+    for warning in result.get("warnings", ()):
+        out.note(f"line {warning['line']}: {warning['message']} {warning['hint'] or ''}")
+    if result["waiting"]:
+        out.table(
+            ("approval", "call", "arguments", "why"),
+            [[w["id"], w["call"], w["arguments"], w["why"]] for w in result["waiting"]],
+        )
+        out.note(f"It goes on with: duralite approvals approve {result['id']} -s {session}", style="")
     usage = result["usage"]
-    calls = f"{counted(usage['calls'], 'helper call')}, {result['effects']['write_calls']} of them wrote"
-    out.note(f"{result['status']}: {usage['wall_ms']:.1f} ms, {calls}")
+    calls = f"{counted(usage.get('calls', 0), 'helper call')}, {result['effects'].get('write_calls', 0)} of them wrote"
+    out.note(f"{result['status']}: {usage.get('wall_ms', 0.0):.1f} ms, {calls}")
 
 
-def _run_code(result: dict[str, Any]) -> int:
-    if result["status"] == "ok":
+def run_code(result: dict[str, Any]) -> int:
+    """Return the exit code that belongs to a run's result."""
+    if result["status"] in ("ok", "paused"):
         return OK
     if result["status"] == "limit":
         return LIMIT
