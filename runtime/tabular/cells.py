@@ -63,7 +63,7 @@ def _integers(cells: Sequence[str], joined: str, column: TextCells) -> list[Any]
     short = _SHORT_INTEGERS.fullmatch(joined) is not None
     if not short and _INTEGERS.fullmatch(joined) is None:
         return None
-    values: list[Any] = [int(c) if c else None for c in cells] if "" in cells else list(map(int, cells))
+    values: list[Any] = [int(c) if c else None for c in cells] if column.gaps else list(map(int, cells))
     if not short and any(v is not None and not _LEAST <= v <= _MOST for v in values):
         return None
     column.see_scale(0)
@@ -79,7 +79,7 @@ def _reals(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | 
         if not sure and _REALS.fullmatch(joined) is None:
             return None
         scale = _scale_of(joined)
-    values: list[Any] = [float(c) if c else None for c in cells] if "" in cells else list(map(float, cells))
+    values: list[Any] = [float(c) if c else None for c in cells] if column.gaps else list(map(float, cells))
     if not sure:
         for cell, value in zip(cells, values, strict=True):
             if value is not None and not _faithful(cell, value):
@@ -157,13 +157,18 @@ _NEXT: dict[Kind, tuple[Kind, ...]] = {
 
 
 class TextCells:
-    """What a column of text is so far: the narrowest kind that fits every cell seen."""
+    """What a column of text is so far: the narrowest kind that fits every cell seen.
 
-    __slots__ = ("_scaled", "kind", "mixed", "scale", "spelling")
+    `gaps` tells whether the last slice had empty cells, `mixed` what most cells are of a column that is text
+    because of the others.
+    """
+
+    __slots__ = ("_scaled", "gaps", "kind", "mixed", "scale", "spelling")
 
     def __init__(self, kind: Kind = "empty") -> None:
         self.kind: Kind = kind
         self.mixed: Kind | None = None
+        self.gaps = False
         self.scale: int | None = None
         self._scaled = False
         self.spelling: str | None = None
@@ -175,6 +180,7 @@ class TextCells:
         """
         if self.kind == "text":
             return None
+        self.gaps = "" in cells
         joined = _SEP.join(cells) + _SEP
         # A cell that holds the separator itself would be read as two.
         if joined.count(_SEP) != len(cells) or joined.count(_SEP) == len(joined):

@@ -10,19 +10,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from runtime.errors import InputError
 from runtime.tabular.columns import unique_names
 from runtime.tabular.decode import Encoding, detect
+from runtime.tabular.fill import Slice
 from runtime.tabular.lines import Lines, Pieces
 from runtime.tabular.options import ParseOptions
 from runtime.tabular.sniff import Dialect, is_header, read_rows, sniff, table_start
 from runtime.tabular.staging import MAX_COLUMNS, too_wide
 
-__all__ = ("Delimited", "Slice")
+__all__ = ("Delimited",)
 
 MAX_CELL = 1_000_000
 """The longest cell, in characters: what the guard lets one value have."""
@@ -33,18 +33,6 @@ _UNFOLDS = 1_000
 _SHOWN = 300
 
 Reject = Callable[[int, str, str], None]
-
-
-@dataclass(slots=True)
-class Slice:
-    """Some rows, all of one width. `lines` tells the line of each, when somebody asks.
-
-    With `padded` there may be None in them, for cells that the file does not have.
-    """
-
-    rows: list[list[str]]
-    lines: Callable[[], list[int]]
-    padded: bool = False
 
 
 class Delimited:
@@ -226,8 +214,7 @@ class _Cutter:
                 kept, taken = self._carefully(start, wanted)
                 if kept:
                     numbers = [number for number, _ in kept]
-                    padded = table.options.ragged == "pad"
-                    yield Slice([row for _, row in kept], lambda numbers=numbers: numbers, padded)  # type: ignore[misc]
+                    yield Slice([row for _, row in kept], lambda numbers=numbers: numbers)  # type: ignore[misc]
             if most is not None:
                 most -= taken
 

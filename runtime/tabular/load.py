@@ -21,7 +21,7 @@ __all__ = ("load", "preview", "recognise")
 _REPORT_S = 0.2
 _PREVIEW_ROWS = 10_000
 _READERS: dict[FileFormat, str] = {
-    "csv": "runtime.tabular.fill:read_delimited",
+    "csv": "runtime.tabular.text:read_delimited",
     "excel": "runtime.tabular.sheets:read_sheet",
     "ndjson": "runtime.tabular.records:read_ndjson",
     "json": "runtime.tabular.records:read_json",

@@ -1,0 +1,149 @@
+"""Delimited text on its way into a staging file: cells are text, and become what all of their column can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from runtime.tabular.cells import TextCells, single
+from runtime.tabular.columns import Kind
+from runtime.tabular.decode import NotUtf8
+from runtime.tabular.delimited import Delimited
+from runtime.tabular.fill import Filler, fill
+from runtime.tabular.options import ParseOptions
+from runtime.tabular.request import Found, Request
+from runtime.tabular.staging import Staging
+
+__all__ = ("TextColumn", "read_delimited")
+
+
+class TextColumn(Filler):
+    """One column of a delimited file. A cell of None is one that the file does not have (a padded row)."""
+
+    def __init__(self, name: str, place: int, options: ParseOptions, kind: Kind = "empty") -> None:
+        super().__init__(name, place, options, "" if not options.empty_as_null else None)
+        self.cells = TextCells("text" if self.forced == "text" else "empty" if self.forced else kind)
+        self._trim = options.trim
+        self._decimal, self._thousands = options.decimal, options.thousands
+        self._plain = not (self.nulls or self._trim or self._thousands or self._decimal != ".")
+
+    @property
+    def kind(self) -> Kind:
+        """What its cells are stored as."""
+        return self.cells.kind
+
+    def look(self, raw: Sequence[Any]) -> None:
+        """Widen its kind to what a slice holds."""
+        if self.cells.kind != "text":
+            raw = _present(raw)
+            self.cells.take(raw if self._plain else self._numeric(self._normal(raw)))
+            self.mixed, self.scale, self.spelling = self.cells.mixed, self.cells.scale, self.cells.spelling
+
+    def take(self, raw: Sequence[Any], stored: int) -> Sequence[Any]:
+        """Return the values of a slice, of which `stored` rows went before."""
+        missing = None in raw
+        before = self.cells.kind
+        present = _present(raw) if missing else raw
+        cells = present if self._plain else self._normal(present)
+        typed = self.cells.take(cells) if self._plain else self.cells.take(self._numeric(cells))
+        values: Sequence[Any]
+        if typed is not None:
+            values, nulls, empty = typed, typed.count(None) if self.cells.gaps else 0, 0
+        elif self._plain and self.empty is not None and not missing:
+            values, nulls, empty = cells, 0, cells.count("")
+        else:
+            values = [self._text(c, r) for c, r in zip(cells, raw, strict=True)]
+            nulls, empty = values.count(None), values.count("")
+        if before != self.cells.kind:
+            self.mixed = self.cells.mixed
+            if stored:
+                self.widened(before, self.cells.kind, stored)
+        self.scale, self.spelling = self.cells.scale, self.cells.spelling
+        self.see(values, nulls, empty, stored)
+        return values
+
+    def can_be_text_again(self, kind: Kind) -> bool:
+        """Tell whether stored values of a kind can be turned back into their text."""
+        return kind != "real" and self._plain
+
+    def _normal(self, raw: Sequence[str]) -> list[str]:
+        cells = [c.strip() for c in raw] if self._trim else list(raw)
+        return ["" if c in self.nulls else c for c in cells] if self.nulls else cells
+
+    def _numeric(self, cells: Sequence[str]) -> list[str]:
+        """Return cells with numbers written as the expressions expect them, where they are numbers."""
+        if self._decimal == "." and not self._thousands:
+            return list(cells)
+        return [self._number(c) for c in cells]
+
+    def _number(self, cell: str) -> str:
+        text = cell
+        if self._thousands and self._thousands in text:
+            whole, sign, rest = text.partition(self._decimal)
+            first, *groups = whole.lstrip("-").split(self._thousands)
+            if not (1 <= len(first) <= 3 and all(len(g) == 3 for g in groups)):
+                return cell
+            text = whole.replace(self._thousands, "") + sign + rest
+        if self._decimal == ",":
+            if "." in text:
+                return cell + "\x1e"  # a point is no decimal sign here: the cell stays text
+            text = text.replace(",", ".")
+        return text
+
+    def _text(self, cell: str, raw: str | None) -> str | None:
+        if cell:
+            return cell
+        return None if raw is None or raw in self.nulls else self.empty
+
+    def forced_values(self, raw: Sequence[Any], kind: Kind) -> tuple[list[Any], list[int]]:
+        """Return the values of a slice as a kind that was asked for, and the places of those that do not fit."""
+        self.cells.kind = kind
+        cells = [self._number(c) for c in self._normal(_present(raw))]
+        values, wrong = [], []
+        for place, cell in enumerate(cells):
+            fits, value = single(cell, kind)
+            if not fits:
+                wrong.append(place)
+            values.append(value)
+        return values, wrong
+
+    def shown(self, cell: Any) -> str:
+        """Return a cell as a report shows it."""
+        return cell or ""
+
+
+def _present(raw: Sequence[Any]) -> Sequence[str]:
+    return ["" if c is None else c for c in raw] if None in raw else raw
+
+
+def read_delimited(request: Request) -> Found:
+    """Read a delimited file. One that began as UTF-8 and is not is looked at as a whole, and read again."""
+    try:
+        return _read(request, thorough=False)
+    except NotUtf8:
+        return _read(request, thorough=True)
+
+
+def _read(request: Request, *, thorough: bool) -> Found:
+    table = Delimited(request.path, request.options, thorough=thorough)
+    size = request.path.stat().st_size
+    with Staging(request.staging, table.width) as staging:
+        columns, warnings = fill(
+            table.names,
+            lambda name, place, kind: TextColumn(name, place, request.options, kind),
+            lambda: table.slices(staging.reject, request.most),
+            staging,
+            lambda rows: request.progress(rows, table.position(), size),
+        )
+        if table.encoding.guessed:
+            warnings.append(f"The file is not UTF-8; it was read as {table.encoding.name}.")
+        if table.encoding.damaged:
+            warnings.append("Some rows hold bytes that are not UTF-8; they were kept aside.")
+        found = Found.of(request, staging, columns, [*table.notes, *warnings], table.ended)
+    found.facts = {
+        "dialect": table.dialect.plain(),
+        "encoding": table.encoding.name,
+        "header": table.header,
+        "sha256": table.sha256,
+    }
+    return found
