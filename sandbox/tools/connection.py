@@ -67,6 +67,7 @@ class Connection:
         self._limits = limits
         self._shared = shared
         self._client: Client | None = None
+        self._screen: Screen | None = None
         self._version: str | None = None
         self._owner: asyncio.Task[None] | None = None
         self._sent: set[asyncio.Task[Any]] = set()
@@ -75,8 +76,9 @@ class Connection:
         self._lost = asyncio.Event()
         self._stale = asyncio.Event()
         self._kick = asyncio.Event()
-        # Set while there is news to wait for: an attempt that has not ended yet.
+        # Clear while an attempt to connect is under way; and whether the first of them has ended.
         self._settled = asyncio.Event()
+        self._tried = asyncio.Event()
 
     # Life
 
@@ -86,24 +88,31 @@ class Connection:
             self._owner = asyncio.get_running_loop().create_task(self._own())
         elif self.config.reach is None:
             self._settled.set()
+            self._tried.set()
 
     async def close(self) -> None:
         """End the connection and the server's process. Idempotent."""
         self.state = "closed"
         self._settled.set()
+        self._tried.set()
         tasks = [*self._sent, *([self._owner] if self._owner is not None else [])]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSE_S)
 
-    async def settled(self, seconds: float) -> None:
-        """Return when the present attempt to connect ended, well or badly, or after so many seconds."""
+    async def tried(self, seconds: float) -> None:
+        """Return when the first attempt to connect ended, well or badly, or after so many seconds."""
         try:
             async with asyncio.timeout(seconds):
-                await self._settled.wait()
+                await self._tried.wait()
         except TimeoutError:
             pass
+
+    @property
+    def known(self) -> bool:
+        """Whether the first attempt to connect has ended."""
+        return self._tried.is_set()
 
     def info(self) -> ServerInfo:
         """Return a snapshot."""
@@ -139,6 +148,7 @@ class Connection:
             failures = 0 if loop.time() - since > _STEADY_S else failures + 1
             self.state = "failed"
             self._settled.set()
+            self._tried.set()
             _log.warning("tools.server_failed", server=self.name, error=self.error, failures=failures)
             # Also where somebody waits: a server that dies at once is not started in a tight loop.
             await asyncio.sleep(_RETRY_S)
@@ -152,19 +162,28 @@ class Connection:
     async def _serve(self) -> None:
         self._lost.clear()
         self._stale.clear()
+        # Told when it is late, and not when it has been ended, which takes its time.
+        late = asyncio.get_running_loop().call_later(self._limits.tool_connect_s, self._note_late)
         async with AsyncExitStack() as stack:
+            stack.callback(late.cancel)
             # Not around the stack's end: a server is given time to leave.
             async with asyncio.timeout(self._limits.tool_connect_s):
                 client = await stack.enter_async_context(self._session())
                 await self._list(client)
+            late.cancel()
             self._client, self.state, self.error = client, "ready", None
             stack.callback(self._forget_client)
             if client.server_info is not None:
                 self._version = clean_text(client.server_info.version, 100)
             self._settled.set()
+            self._tried.set()
             _log.info("tools.server_ready", server=self.name, tools=len(self.tools.specs))
             await stack.enter_async_context(self._notices(client))
             await self._watch(client)
+
+    def _note_late(self) -> None:
+        self.error = self._why(TimeoutError())
+        self._tried.set()
 
     def _forget_client(self) -> None:
         self._client = None
@@ -188,7 +207,8 @@ class Connection:
             streams = http_streams(reach, self._limits)
         async with streams as (received, outward):
             most = self._limits.tools_per_server
-            yield Screen(received, self._stale.set, self._lost.set, most), outward
+            self._screen = Screen(received, self._stale.set, self._lost.set, most)
+            yield self._screen, outward
 
     # The list of tools
 
@@ -213,6 +233,8 @@ class Connection:
     async def _list(self, client: Client) -> None:
         tools: list[types.Tool] = []
         seen: set[str] = set()
+        if self._screen is not None:
+            self._screen.odd = 0
         cursor: str | None = None
         if client.server_capabilities.tools is not None:
             while len(tools) <= self._limits.tools_per_server:
@@ -223,7 +245,8 @@ class Connection:
                 if cursor is None or cursor in seen:
                     break
                 seen.add(cursor)
-        made = tool_set(self.name, tools, self._limits, self.config.redactor)
+        odd = self._screen.odd if self._screen is not None else 0
+        made = tool_set(self.name, tools, self._limits, self.config.redactor, odd=odd)
         if made.problems:
             _log.warning("tools.left_out", server=self.name, problems=list(made.problems))
         # The same objects while nothing changed: engines know them again.

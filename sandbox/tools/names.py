@@ -6,6 +6,7 @@ that come out alike are refused, both of them: a program must never reach anothe
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from keyword import iskeyword, issoftkeyword
@@ -16,6 +17,7 @@ _LONGEST = 128
 # Read left to right as written; what turns text around or hides in it has no place in a description.
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 _LEADERS = "#>`~=|"
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def identifier(name: str) -> str:
@@ -54,10 +56,8 @@ def clean_text(text: str, most_bytes: int) -> str:
     Control, bidirectional and invisible characters go, and so do the marks with which a line would pose as a
     heading, a quotation or the end of a code block of the document that it is shown in.
     """
-    text = text[: most_bytes * 4]
-    kept = "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in _HIDDEN else " " for c in text.replace("\r", "\n")
-    )
+    text = _ESCAPE.sub("", text[: most_bytes * 4]).replace("\r\n", "\n").replace("\r", "\n")
+    kept = "".join(c if c in "\n\t" or unicodedata.category(c) not in _HIDDEN else " " for c in text)
     paragraphs: list[list[str]] = [[]]
     for line in kept.split("\n"):
         words = " ".join(line.split()).lstrip(_LEADERS).strip()

@@ -28,7 +28,7 @@ class Screen:
     """The reading side of a connection, as the SDK's session takes it.
 
     `changed()` is called when the list of tools changed, `lost()` when the connection is over. Of a list of tools,
-    no more than `most_tools` pass at once.
+    no more than `most_tools` pass at once; `odd` counts those that were none.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Screen:
         self._most_tools = most_tools
         self._since = 0.0
         self._messages = self._requests = 0
+        self.odd = 0
 
     async def receive(self) -> SessionMessage:
         """Return the next message that passes.
@@ -67,8 +68,10 @@ class Screen:
             self._requests += 1
             return self._requests <= _REQUESTS_PER_S
         if isinstance(message, JSONRPCResponse) and isinstance(tools := message.result.get("tools"), list):
-            # Before anything looks at them one by one.
-            message.result["tools"] = tools[: self._most_tools + 1]
+            # Before anything looks at them one by one: a tool that is none must not cost the others.
+            first = tools[: self._most_tools + 1]
+            message.result["tools"] = kept = [tool for tool in first if _is_tool(tool)]
+            self.odd += len(first) - len(kept)
         return True
 
     async def _keep_pace(self) -> None:
@@ -99,3 +102,11 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _is_tool(tool: Any) -> bool:
+    """Tell whether something of a list has what makes a tool: a name, and a schema of an object."""
+    if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
+        return False
+    schema = tool.get("inputSchema")
+    return isinstance(schema, dict) and schema.setdefault("type", "object") == "object"

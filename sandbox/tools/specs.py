@@ -84,9 +84,14 @@ class ToolSet:
     problems: tuple[str, ...] = ()
 
 
-def tool_set(server: str, tools: Sequence[Tool], limits: Limits, redactor: Redactor) -> ToolSet:
-    """Return the helpers for a server's tools; `server` is its name in user code."""
-    problems: list[str] = []
+def tool_set(
+    server: str, tools: Sequence[Tool], limits: Limits, redactor: Redactor, *, odd: int = 0
+) -> ToolSet:
+    """Return the helpers for a server's tools; `server` is its name in user code.
+
+    `odd` is how many were left out already because they lack what makes a tool.
+    """
+    problems = [f"{odd} tools without a text as name or a schema of an object are left out."] * bool(odd)
     if len(tools) > limits.tools_per_server:
         tools = tools[: limits.tools_per_server]
         problems.append(

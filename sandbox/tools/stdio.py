@@ -13,9 +13,10 @@ import re
 import shutil
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import mcp_types as types
@@ -34,7 +35,7 @@ from sandbox.tools.redact import Redactor
 __all__ = ("stdio_streams",)
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_READ = 256 * 1024
+_READ, _HEAD = 256 * 1024, 1024
 _LEAVE_S, _TERM_S, _POLL_S = 1.0, 4.0, 0.01
 _WORDS_KEPT, _WORDS_READ, _LINE_CHARS, _SAID_BYTES = 20, 16 * 1024, 500, 2_000
 _ID = re.compile(rb'"id"\s*:\s*(\d{1,18}|"[^"\\]{1,64}")')
@@ -63,9 +64,8 @@ async def stdio_streams(
         asyncio.create_task(pipes.write(to_send, inward)),
         asyncio.create_task(_listen(process, words)),
     ]
-    try:
-        yield received, outward
-    finally:
+
+    async def end() -> None:
         ended_itself = pipes.ended
         await _stop(process)
         for task in tasks[:2]:
@@ -75,12 +75,32 @@ async def stdio_streams(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # Nothing public closes pipes of which the rest is not read.
+        process._transport.close()  # type: ignore[attr-defined]
         for stream in (inward, received, outward, to_send):
             stream.close()
         log = _log.warning if ended_itself and process.returncode else _log.debug
         # All at once: a secret that is broken into two lines is seen only by who reads both.
         said = clean_text(redactor.safe("\n".join(words)), _SAID_BYTES)
         log("tools.process_ended", server=name, code=process.returncode, said=said)
+
+    try:
+        yield received, outward
+    finally:
+        await _to_its_end(end())
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await work that a cancel must not break off: it is bounded, and what it leaves undone would stay for ever."""
+    task = asyncio.get_running_loop().create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _start(command: Command) -> asyncio.subprocess.Process:
@@ -133,7 +153,8 @@ class _Pipes:
                     if not skipping:
                         buffer += rest
                     if len(buffer) > self._most:
-                        if (refusal := _too_large(bytes(buffer[:4096]), self._most)) is not None:
+                        said = f"The answer has more than {self._most:,} bytes (tool_message_bytes)."
+                        if refusal := _instead(bytes(buffer[:_HEAD]), said):
                             await inward.send(refusal)
                         buffer.clear()
                         skipping = True
@@ -166,19 +187,17 @@ def _message(line: bytearray) -> SessionMessage | None:
     try:
         return SessionMessage(types.jsonrpc_message_adapter.validate_json(bytes(line), by_name=False))
     except (ValidationError, ValueError, RecursionError):
-        return None
+        return _instead(bytes(line[:_HEAD]), "The answer is not JSON-RPC, or nested too deeply.")
 
 
-def _too_large(head: bytes, most: int) -> SessionMessage | None:
-    """Return an error in the place of an answer that is too large, if its head tells what it answers."""
+def _instead(head: bytes, message: str) -> SessionMessage | None:
+    """Return an error in the place of an answer that cannot be taken, if its head tells what it answers."""
     found = _ID.search(head)
-    if found is None:
+    if found is None or b'"jsonrpc"' not in head or b'"method"' in head:
         return None
     text = found[1].decode("ascii", "replace")
     request: int | str = text[1:-1] if text.startswith('"') else int(text)
-    error = types.ErrorData(
-        code=types.INTERNAL_ERROR, message=f"The answer has more than {most:,} bytes (tool_message_bytes)."
-    )
+    error = types.ErrorData(code=types.PARSE_ERROR, message=message)
     return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=request, error=error))
 
 

@@ -96,12 +96,12 @@ class ToolBox:
     async def helpers(self, address: ActorAddress) -> tuple[HelperSpec, ...]:
         """Return the helpers of all tools that an actor has; the same objects until something changes.
 
-        Servers that are being connected are waited for, within `tool_connect_s`. One that failed has the tools
-        that it had last.
+        Servers that are connected for the first time are waited for, within `tool_connect_s`. One that failed has
+        the tools that it had last.
         """
         each = await self._connections(address)
-        if waiting := [c for c in each if c.state == "connecting"]:
-            await asyncio.gather(*(c.settled(self._limits.tool_connect_s) for c in waiting))
+        if new := [connection for connection in each if not connection.known]:
+            await asyncio.gather(*(c.tried(self._limits.tool_connect_s) for c in new))
         parts = tuple(connection.tools.specs for connection in each)
         if len(parts) == 1:
             return parts[0]
@@ -149,8 +149,7 @@ class ToolBox:
         server = path.split(".")[1] if path.count(".") == 2 else ""
         for connection in await self._connections(address):
             if connection.name == server:
-                if connection.state == "connecting" and not connection.tools.specs:
-                    await connection.settled(self._limits.tool_connect_s)
+                await connection.tried(self._limits.tool_connect_s)
                 if (tool := connection.tools.tools.get(path)) is not None:
                     return connection, tool
                 if not connection.tools.specs:
@@ -193,7 +192,7 @@ class ToolBox:
             connection = self._connection(config, shared=False)
             connection.start()
             try:
-                await connection.settled(self._limits.tool_connect_s)
+                await connection.tried(self._limits.tool_connect_s)
                 if connection.state != "ready":
                     raise Unavailable(
                         f"The server {title!r:.80} cannot be connected: {connection.error or 'it does not answer'}",

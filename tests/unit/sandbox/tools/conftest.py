@@ -68,7 +68,11 @@ def script(name: str, *args: str, **more: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def kit(
-    folder: Path, servers: dict[str, Any] | None = None, *, limits: dict[str, Any] | None = None, **settings: Any
+    folder: Path,
+    servers: dict[str, Any] | None = None,
+    *,
+    limits: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Kit]:
     """Give a host with these servers in the operator's file."""
     if servers is not None:

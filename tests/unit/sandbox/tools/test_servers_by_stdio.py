@@ -26,7 +26,13 @@ async def test_tools_become_helpers_and_answers_become_values(tmp_path: Path) ->
         assert await shop.value("my_shop.get_item", 7) == {"id": 7, "name": "item 7", "tags": ["a", "b"]}
         assert await shop.value("my_shop.list_items", 1) == [{"id": 1, "name": "item 1", "price": 0.25}]
         assert await shop.value("my_shop.total", amounts=[1, 2.5]) == 3.5
-        texts = {"plain": "plain", '{"a": [1]}': {"a": [1]}, "12": 12, "[1, 2": "[1, 2", "9" * 30: int("9" * 30)}
+        texts = {
+            "plain": "plain",
+            '{"a": [1]}': {"a": [1]},
+            "12": 12,
+            "[1, 2": "[1, 2",
+            "9" * 30: int("9" * 30),
+        }
         for text, value in texts.items():
             assert await shop.value("my_shop.say", text) == value
         assert await shop.value("my_shop.mixed") == [
@@ -51,7 +57,10 @@ async def test_a_mistake_comes_back_with_what_to_do_before_anything_is_sent(tmp_
         ):
             with pytest.raises(InputError, match=said) as caught:
                 await shop.value("shop.get_item", *args, **kwargs)
-            assert "tools.shop.get_item(id, *, into=None)" in (caught.value.hint or "") or kwargs.get("into") == ""
+            assert (
+                "tools.shop.get_item(id, *, into=None)" in (caught.value.hint or "")
+                or kwargs.get("into") == ""
+            )
         with pytest.raises(NotFound, match=r"no tool 'tools\.shop\.nothing'"):
             await shop.value("shop.nothing")
         with pytest.raises(ToolError, match="on purpose") as failed:
@@ -145,7 +154,9 @@ async def test_a_server_that_cannot_start_is_listed_with_its_error_and_stops_nob
             ("a-b", "'a-b' and 'a.b' would all be 'a_b'"),
             ("a.b", "none of them is offered"),
         ):
-            assert listed[title].state in ("failed", "connecting") and said in listed[title].error, listed[title]
+            assert listed[title].state in ("failed", "connecting") and said in listed[title].error, listed[
+                title
+            ]
         with pytest.raises(Unavailable, match="no command"):
             await shop.value("nothing.tool")
 

@@ -100,7 +100,7 @@ def request_headers(context: Context) -> dict[str, str]:
 async def grow(name: str, context: Context) -> str:
     """Add a tool, and say that the list changed."""
     server.add_tool(lambda: name, name=name, description="Grown.")
-    await context.session.send_tool_list_changed()
+    await context.notify_tools_changed()
     return name
 
 
