@@ -42,6 +42,7 @@ _SERVER = "acceptance/test_http_server.py::"
 _OVER_HTTP = "acceptance/test_sessions_over_http.py::"
 _CORPUS = "acceptance/test_guard_corpus.py::"
 _GATEWAY = "unit/runtime/gateway/"
+_MCP = "conformance/test_mcp_client.py::"
 _HOST = "unit/runtime/test_host.py::"
 _ALARMS = "unit/runtime/test_alarms.py::"
 _MAILBOX = "unit/runtime/test_mailbox.py::"
@@ -371,5 +372,62 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{AGENTS}, Approvals",
         "A marked call pauses the run, is listed, and goes on or fails by approve or reject, also after kill -9.",
         f"{_RESUME}test_a_pause_for_approval_outlives_the_service",
+    ),
+    _row(
+        "ag-10",
+        f"{AGENTS}, Type check before the run",
+        "Code is checked against the helper specs and linted before it runs; what would have worked is not refused.",
+        "unit/helpers/test_check.py::test_a_mistake_is_told_with_its_place_and_the_nearest_name",
+        "unit/helpers/test_check.py::test_what_may_work_is_not_refused",
+        "properties/test_check.py::test_no_call_that_its_spec_allows_is_refused",
+        "properties/test_check.py::test_a_check_never_fails_whatever_the_text",
+        "properties/test_check.py::test_what_the_check_refuses_fails_in_the_sandbox",
+        "properties/test_check.py::test_specs_of_any_tool_give_a_report",
+    ),
+    _row(
+        "ag-11",
+        f"{AGENTS}, One tool for the model",
+        "run_code with a description within a budget, search and describe inside the program, tools in each API's form.",
+        "unit/helpers/test_discovery.py::test_thousands_of_tools_are_told_within_the_budget",
+        "unit/helpers/test_discovery.py::test_a_program_searches_and_describes_its_helpers",
+        "unit/helpers/test_discovery.py::test_a_session_gives_its_tools_in_the_form_of_each_api",
+        "unit/test_docs_examples.py::test_a_model_mends_its_program_through_its_own_client_library",
+    ),
+    _row(
+        "mcp-01",
+        f"{AGENTS}, MCP server",
+        "Tools for every public method of every actor type, with schemas, annotations, and answers that fit them.",
+        f"{_MCP}test_every_tool_of_every_type_can_be_called_and_answers_as_its_schema_says",
+        f"{_MCP}test_the_description_of_the_code_tool_keeps_to_its_budget",
+        f"{_GATEWAY}mcp/test_tools.py::test_each_public_method_of_each_type_is_a_tool_and_no_other_is",
+        f"{_GATEWAY}mcp/test_calls.py::test_bad_arguments_are_named_and_nothing_runs",
+    ),
+    _row(
+        "mcp-02",
+        f"{AGENTS}, MCP server",
+        "The official client drives the service in memory, over Streamable HTTP and over stdio, in both revisions.",
+        f"{_MCP}test_a_program_runs_and_its_data_is_there_as_tools_and_resources",
+        f"{_MCP}test_a_run_in_the_background_tells_its_progress",
+        f"{_MCP}test_many_clients_call_side_by_side",
+        f"{_MCP}test_the_end_of_stdin_ends_the_server_and_its_data_is_kept",
+        f"{_MCP}test_a_signal_ends_the_server_while_stdin_is_open",
+        f"{_MCP}test_nothing_but_messages_is_written_to_stdout",
+        f"{_MCP}test_a_second_server_on_a_folder_is_told_who_has_it",
+    ),
+    _row(
+        "mcp-03",
+        f"{AGENTS}, MCP server",
+        "The service's keys are the auth; accounts do not meet; the gateway's checks and limits hold for /mcp.",
+        f"{_GATEWAY}mcp/test_edge.py::test_two_accounts_do_not_meet",
+        f"{_GATEWAY}mcp/test_edge.py::test_a_page_of_another_site_and_a_rebound_name_are_refused",
+        f"{_GATEWAY}mcp/test_edge.py::test_sessions_are_bounded_in_number_and_idle_time",
+    ),
+    _row(
+        "mcp-04",
+        f"{AGENTS}, MCP server",
+        "Clients outlive a kill -9 of the service.",
+        "conformance/test_mcp_restart.py::test_a_client_without_a_handshake_goes_on_after_kill_9",
+        "conformance/test_mcp_restart.py::test_a_client_with_a_session_is_told_to_begin_anew_and_finds_its_data",
+        "conformance/test_mcp_restart.py::test_a_forwarder_outlives_the_service_it_forwards_to",
     ),
 )

@@ -51,7 +51,7 @@ Stop = Literal["gone", "late", "drain"]
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = ("body_done", "cycle", "extra", "grant", "headers", "label", "method", "reading_since", "receive", "received", "request_id", "scope", "send", "started", "status", "stopped", "task", "watcher")  # fmt: skip
+    __slots__ = ("body_done", "cycle", "extra", "grant", "headers", "label", "method", "reading_since", "receive", "received", "request_id", "scope", "send", "started", "status", "stopped", "task", "unwatched", "watcher")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -76,6 +76,8 @@ class Exchange:
         self.task = asyncio.current_task()
         self.stopped: Stop | None = None
         self.watcher: asyncio.Task[None] | None = None
+        # Whoever answers notices by itself that the client went away, and decides what that means.
+        self.unwatched = False
         # When reading of the body began; None while nobody reads.
         self.reading_since: float | None = None
         self.received = 0

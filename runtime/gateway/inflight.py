@@ -68,6 +68,8 @@ class Inflight:
                 if now - exchange.reading_since > allowed:
                     _stop(exchange, "late")
             # Two may not receive at once: the watcher starts only where nobody reads the body (any more).
+            elif exchange.unwatched:
+                continue
             elif exchange.body_done and exchange.watcher is None and now - exchange.started > _TICK_S:
                 exchange.watcher = asyncio.get_running_loop().create_task(_watch(exchange))
 

@@ -34,10 +34,10 @@ class Service:
 
 
 @contextmanager
-def service(data: Path, **env: str) -> Iterator[Service]:
-    """Run the service over `data` on a free port; whatever is left of it at the end is killed."""
+def service(data: Path, port: int = 0, **env: str) -> Iterator[Service]:
+    """Run the service over `data`, on a free port unless one is named; whatever is left of it at the end is killed."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "runtime", "serve", "--port", "0", "--data", str(data)],
+        [sys.executable, "-m", "runtime", "serve", "--port", str(port), "--data", str(data)],
         cwd=ROOT,
         env={**os.environ, **env},
         stdout=subprocess.DEVNULL,

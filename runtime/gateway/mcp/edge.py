@@ -52,6 +52,8 @@ class McpEdge:
         assert x.grant is not None
         endless = x.method == "GET"
         body = b""
+        # To a client of 2026 going away means to cancel, to those before it means nothing: the SDK knows which.
+        x.unwatched = True
         if x.method == "POST":
             body = await self._bodies.read(x)
             endless = await self._checked(body) == _LISTEN
@@ -60,7 +62,7 @@ class McpEdge:
         running = await self._running()
         x.scope[_EXCHANGE] = x
         x.scope["user"] = running.user(x.grant)
-        work = running.manager.handle_request(x.scope, _replay(body), _sender(x))
+        work = running.manager.handle_request(x.scope, _replay(x, body), _sender(x))
         if endless:
             await self._until_stopped(x, work)
         else:
@@ -171,15 +173,12 @@ class _Running:
         return self._user(token)
 
 
-def _replay(body: bytes) -> Receive:
-    """Return a `receive` that gives the body again. That the client went away is noticed by the gateway, not by it."""
+def _replay(x: Exchange, body: bytes) -> Receive:
+    """Return a `receive` that gives the body again, and then what else comes: that the client went away."""
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> MutableMapping[str, Any]:
-        if waiting:
-            return waiting.pop()
-        await asyncio.Event().wait()
-        raise AssertionError("nothing sets the event")
+        return waiting.pop() if waiting else await x.receive()
 
     return receive
 
