@@ -153,9 +153,7 @@ class HelperRules:
         near = next(iter(difflib.get_close_matches(key[:80], given, 1)), None) if self._may_guess() else None
         names = ", ".join(map(repr, list(given)[:20])) or "nothing"
         hint = f"Did you mean inputs[{near!r}]?" if near else f"The inputs of this run are: {names}."
-        finding = _at(
-            node, f"This run has no input {key!r:.60}.", hint, (near or [None])[0], rule="inputs.key"
-        )
+        finding = _at(node, f"This run has no input {key!r:.60}.", hint, near, rule="inputs.key")
         self._found.add(finding, certain=False)
 
     def _name(self, node: ast.Name, place: Place) -> None:
@@ -202,16 +200,24 @@ class HelperRules:
             return
         spec = self._tree.helpers.get(path)
         if spec is not None:
-            for node, message, near in self._mistakes(spec, call, place):
-                self._add(node, place, message, f"Call it as {spec.call()}.", near, "helper.arguments")
+            certain = self._sure(place) and (not spec.awaitable or self._is_awaited(call))
+            for node, message, near in self._mistakes(spec, call):
+                finding = _at(node, message, f"Call it as {spec.call()}.", near, rule="helper.arguments")
+                self._found.add(finding, certain=certain)
         elif path in self._tree.members:
             names = ", ".join(sorted(self._tree.members[path])[:30]) or "nothing"
             hint = f"Call one of its functions; it has: {names}."
             self._add(call, place, f"{path} is no function.", hint, None, "helper.call")
 
-    def _mistakes(
-        self, spec: HelperSpec, call: ast.Call, place: Place
-    ) -> Iterator[tuple[ast.AST, str, str | None]]:
+    def _is_awaited(self, call: ast.Call) -> bool:
+        """Tell whether the mistakes of an awaitable call, which fails only where it is awaited, are met for sure."""
+        walk = self._walk
+        if id(call) in walk.awaited:
+            return True
+        kept = id(call) in walk.dropped or id(call) in walk.held
+        return not (kept or walk.tried or walk.gathers_errors or walk.swallows)
+
+    def _mistakes(self, spec: HelperSpec, call: ast.Call) -> Iterator[tuple[ast.AST, str, str | None]]:
         builder = spec.namespace == "sql"
         parameters = {parameter.name: parameter for parameter in spec.parameters}
         names = [p.name for p in spec.parameters if not (builder and p.keyword_only)]

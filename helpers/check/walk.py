@@ -52,6 +52,7 @@ class Walk:
     misplaced: list[tuple[ast.AST, str]] = field(default_factory=list)
     awaited: set[int] = field(default_factory=set)
     dropped: set[int] = field(default_factory=set)
+    held: set[int] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
     parameters: set[str] = field(default_factory=set)
@@ -115,6 +116,7 @@ class Walk:
         self._visit(node.value, place)
 
     def _assign(self, node: ast.Assign, place: Place) -> None:
+        self.held.add(id(node.value))
         self._visit(node.value, place)
         for target in node.targets:
             if isinstance(target, ast.Name):
