@@ -155,7 +155,7 @@ class Funnel:
         assert recorded is not None
         if recorded.done is not None:
             data = await self._journal.recall(entry, recorded)
-            self.writes += not door.helper.read_only
+            self.writes += recorded.wrote
             return data
         if recorded.state == "cancelled":
             return await _for_ever()  # as the first time, until the program gives it up
@@ -261,8 +261,9 @@ class Funnel:
             if not isinstance(found, bytes):
                 return await self._stage(entry, found)
             data = found
-        self.writes += not door.helper.read_only
-        self._journal.note(entry, "ok", data)
+        wrote = not door.helper.read_only
+        self.writes += wrote
+        self._journal.note(entry, "ok", data, wrote=wrote)
         return data
 
     async def _tool(self, door: Door, args: list[Any], kwargs: dict[str, Any]) -> bytes | Staged:

@@ -64,6 +64,7 @@ class Recorded:
     state: str
     done: int | None
     args: str
+    wrote: bool
 
 
 @dataclass(slots=True)
@@ -107,13 +108,13 @@ def _tagged(value: Any) -> Any:
 def read_recorded(tx: Transaction, run: str) -> dict[tuple[bytes, int], Recorded]:
     """Return the calls in a run's journal, without their results."""
     rows = tx.all(
-        "SELECT id, key, nth, name, state, done, substr(args, 1, 200) FROM main._duralite_run_calls WHERE run = ?"
+        "SELECT id, key, nth, name, state, done, substr(args, 1, 200), wrote FROM main._duralite_run_calls WHERE run = ?"
         " ORDER BY id",
         (run,),
     )
     return {
-        (bytes(key), nth): Recorded(number, name, state, done, args)
-        for number, key, nth, name, state, done, args in rows
+        (bytes(key), nth): Recorded(number, name, state, done, args, bool(wrote))
+        for number, key, nth, name, state, done, args, wrote in rows
     }
 
 
@@ -257,7 +258,7 @@ class Journal:
             self.off = True
             self.trouble = str(error)
 
-    def _row(self, entry: Entry, state: str, done: int | None, result: bytes | None) -> CallRow:
+    def _row(self, entry: Entry, state: str, done: int | None, result: bytes | None, wrote: bool) -> CallRow:
         ms = (time.perf_counter() - entry.started) * 1e3
         return CallRow(
             self.run,
@@ -271,17 +272,19 @@ class Journal:
             result,
             ms,
             entry.at,
+            wrote,
         )
 
     def _take_done(self) -> int:
         number, self._next_done = self._next_done, self._next_done + 1
         return number
 
-    def note(self, entry: Entry, state: str, result: bytes | None) -> None:
-        """Keep a row until it is written with the next effect, or by `flush`."""
+    def note(self, entry: Entry, state: str, result: bytes | None, *, wrote: bool = False) -> None:
+        """Keep a row until it is written with the next effect, or by `flush`; `wrote` for an effect outside."""
         if self.off:
             return
-        row = self._row(entry, state, self._take_done() if state in ("ok", "error") else None, result)
+        done = self._take_done() if state in ("ok", "error") else None
+        row = self._row(entry, state, done, result, wrote)
         before = self._pending.get(row.id)
         self._pending_bytes += row.size - (before.size if before is not None else 0)
         self._pending[row.id] = row
@@ -309,7 +312,7 @@ class Journal:
             if self.off:
                 return data
             # A unit may be run a second time after an accident of its group.
-            own[:] = [self._row(entry, "ok", done, data)]
+            own[:] = [self._row(entry, "ok", done, data, True)]
             put_calls(tx, [*rows, *own])
             return data
 

@@ -29,11 +29,11 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS main._duralite_run_calls ("
     " run TEXT NOT NULL, id INTEGER NOT NULL, key BLOB NOT NULL, nth INTEGER NOT NULL, name TEXT NOT NULL,"
     " args TEXT NOT NULL, state TEXT NOT NULL, done INTEGER, result BLOB, ms REAL NOT NULL, at REAL NOT NULL,"
-    " cut INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, id)) STRICT, WITHOUT ROWID",
+    " wrote INTEGER NOT NULL, cut INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, id)) STRICT, WITHOUT ROWID",
 )
 _CALL_SQL = (
-    "INSERT OR REPLACE INTO main._duralite_run_calls (run, id, key, nth, name, args, state, done, result, ms, at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO main._duralite_run_calls (run, id, key, nth, name, args, state, done, result, ms, at, wrote)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ROW_BYTES = 150
 """What a call costs in a record besides its arguments and its result."""
@@ -74,6 +74,7 @@ class CallRow(NamedTuple):
     result: bytes | None
     ms: float
     at: float
+    wrote: bool
 
     @property
     def size(self) -> int:
