@@ -392,6 +392,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "unit/helpers/test_discovery.py::test_a_program_searches_and_describes_its_helpers",
         "unit/helpers/test_discovery.py::test_a_session_gives_its_tools_in_the_form_of_each_api",
         "unit/test_docs_examples.py::test_a_model_mends_its_program_through_its_own_client_library",
+        f"{_CLI}test_the_one_tool_comes_first_and_is_the_same_as_a_session_gives",
     ),
     _row(
         "mcp-01",

@@ -298,6 +298,17 @@ def test_tools_are_written_for_each_api(alone: Duralite, target: str) -> None:
     assert "session" in json.dumps(tool)
 
 
+def test_the_one_tool_comes_first_and_is_the_same_as_a_session_gives(
+    alone: Duralite, served: Duralite
+) -> None:
+    (here,) = alone.json("tools", "--format", "anthropic", "--budget", "1500")
+    (there,) = served.json("tools", "--format", "anthropic", "--budget", "1500", "--session", "tools/of ü")
+    assert here == there
+    assert here["name"] == "run_code"
+    names = [tool["name"] for tool in alone.json("tools", "--format", "anthropic", "--methods")]
+    assert names[0] == "run_code" and "session_query" in names
+
+
 def test_quiet_writes_the_answer_and_nothing_else(served: Duralite) -> None:
     done = served("sql", "quiet", "SELECT 1 AS one", "--quiet")
     assert (done.stdout.split(), done.stderr) == (["one", "1"], "")
