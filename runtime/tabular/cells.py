@@ -15,7 +15,7 @@ from typing import Any
 
 from runtime.tabular.columns import Kind
 
-__all__ = ("TextCells", "single", "wider")
+__all__ = ("TextCells", "is_date", "single", "wider")
 
 _SEP = "\x1f"
 _MOST, _LEAST = 2**63 - 1, -(2**63)
@@ -153,6 +153,7 @@ _NEXT: dict[Kind, tuple[Kind, ...]] = {
     "datetime": ("datetime",),
     "boolean": ("boolean",),
     "text": (),
+    "blob": (),
 }
 
 
@@ -215,6 +216,15 @@ class TextCells:
 _LOOSE_INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
 _LOOSE_REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _WORDS = {"true": 1, "false": 0, "yes": 1, "no": 0, "t": 1, "f": 0, "y": 1, "n": 0, "1": 1, "0": 0}
+
+
+def is_date(cells: Sequence[str | None]) -> bool:
+    """Tell whether all texts of a slice are ISO dates; None counts as one."""
+    texts = [c for c in cells if c is not None]
+    joined = _SEP.join(texts) + _SEP
+    if "" in texts or joined.count(_SEP) != len(texts):
+        return False
+    return _DATES.fullmatch(joined) is not None and _leaps(texts, joined)
 
 
 def single(cell: str, kind: Kind) -> tuple[bool, Any]:

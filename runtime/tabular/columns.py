@@ -15,11 +15,12 @@ from typing import Any, Literal
 __all__ = ("KIND_TYPES", "Column", "ColumnType", "Kind", "Statistics", "samples", "unique_names")
 
 ColumnType = Literal["string", "number", "boolean", "date"]
-Kind = Literal["empty", "integer", "real", "boolean", "date", "datetime", "text"]
+Kind = Literal["empty", "integer", "real", "boolean", "date", "datetime", "text", "blob"]
 
 KIND_TYPES: Mapping[str, ColumnType] = {
     "empty": "string",
     "text": "string",
+    "blob": "string",
     "integer": "number",
     "real": "number",
     "boolean": "boolean",
@@ -38,7 +39,7 @@ class Column:
     """One column of a table.
 
     `physical` is its name in the data table. `kind` is what its cells are stored as: integer, real, boolean (1
-    and 0), date and datetime (ISO text), text. `scale` is the number of decimals that all its numbers were
+    and 0), date and datetime (ISO text), text, blob (bytes, out of Parquet). `scale` is the number of decimals that all its numbers were
     written with, None where they differ. `distinct` and `top` are None when there are more than 1,000 values;
     `spelling` is how booleans were written ("lower", "title", "upper").
     """

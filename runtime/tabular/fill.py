@@ -262,7 +262,7 @@ def _mend(columns: list[Filler], staging: Staging) -> list[str]:
     changes, upto, warnings = [], 0, []
     for column in columns:
         kind = column.kind
-        if kind == "text" and column.mixed is not None:
+        if kind == "text" and column.mixed not in (None, "empty"):
             what = {"real": "number", "integer": "number"}.get(column.mixed, column.mixed)
             warnings.append(f"Column {column.name!r:.80} is text: it holds {what} values and others.")
         empty = "NULL" if column.empty is None else "''"

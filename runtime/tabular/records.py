@@ -1,0 +1,228 @@
+"""JSON: one object a line (NDJSON), or one array of objects. Columns are the keys, in order of appearance.
+
+A key that is missing, and null, are NULL; an empty text is an empty text. What is nested is stored as JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from runtime.errors import InputError, LimitExceeded
+from runtime.tabular.columns import unique_names
+from runtime.tabular.decode import Encoding, NotUtf8, detect
+from runtime.tabular.fill import Slice, fill
+from runtime.tabular.lines import Lines, Pieces
+from runtime.tabular.request import Found, Request
+from runtime.tabular.staging import MAX_COLUMNS, Staging, too_wide
+from runtime.tabular.values import ValueColumn
+
+__all__ = ("read_json", "read_ndjson")
+
+_CELLS = 16_000
+_SHOWN = 300
+_ELEMENT = 64 << 20
+_SPACE = re.compile(r"[ \t\r\n]*")
+# Numbers that orjson would round: these go through the slower reader, which keeps all digits.
+_LONG = re.compile(rb"[0-9.]{17}")
+
+
+def read_ndjson(request: Request) -> Found:
+    """Read one JSON object a line; lines that are none are kept aside."""
+    return _read(request, _lines)
+
+
+def read_json(request: Request) -> Found:
+    """Read an array of JSON objects, however large, element by element."""
+    return _read(request, _elements)
+
+
+class _Records:
+    """One pass over a source of records: their keys become columns as they turn up."""
+
+    def __init__(self, request: Request, source: Any, encoding: Encoding, staging: Staging) -> None:
+        self.request = request
+        self.source = source
+        self.encoding = encoding
+        self.staging = staging
+        self.names: list[str] = []
+        self.places: dict[str, int] = {}
+        self.pieces: Pieces
+        self.ended = False
+        self.sha256: str | None = None
+
+    def slices(self) -> Iterator[Slice]:
+        self.ended = False
+        seen = 0
+        rows: list[list[Any]] = []
+        numbers: list[int] = []
+        with Pieces(self.request.path, self.encoding) as self.pieces:
+            for number, record in self.source(self):
+                if not isinstance(record, (dict, list)):
+                    self.staging.reject(
+                        number, "It is neither an object nor a list.", json.dumps(record)[:_SHOWN]
+                    )
+                    continue
+                rows.append(self._row(record))
+                numbers.append(number)
+                if len(rows) * max(1, len(self.names)) >= _CELLS:
+                    yield self._slice(rows, numbers)
+                    seen += len(rows)
+                    rows, numbers = [], []
+                    if self.request.most is not None and seen >= self.request.most:
+                        return
+            if rows:
+                yield self._slice(rows, numbers)
+            self.sha256 = self.pieces.digest()
+        self.ended = True
+
+    def _row(self, record: Any) -> list[Any]:
+        if isinstance(record, list):
+            self._learn([f"column_{i}" for i in range(len(self.names) + 1, len(record) + 1)])
+            return record
+        try:
+            places = [self.places[key] for key in record]
+        except KeyError:
+            self._learn([key for key in record if key not in self.places])
+            places = [self.places[key] for key in record]
+        if places == list(range(len(places))):
+            return list(record.values())
+        row: list[Any] = [None] * len(self.names)
+        for place, value in zip(places, record.values(), strict=True):
+            row[place] = value
+        return row
+
+    def _learn(self, keys: list[str]) -> None:
+        for key in keys:
+            self.places[key] = len(self.names)
+            # The names before stay as they are: an added one is numbered after all of them.
+            self.names.append(unique_names([*self.names, key])[-1])
+        if len(self.names) > MAX_COLUMNS:
+            raise too_wide(len(self.names))
+
+    def _slice(self, rows: list[list[Any]], numbers: list[int]) -> Slice:
+        width = len(self.names)
+        for row in rows:
+            if len(row) < width:
+                row.extend([None] * (width - len(row)))
+        return Slice(rows, lambda: numbers)
+
+
+def _read(request: Request, source: Any) -> Found:
+    try:
+        return _once(request, source, thorough=False)
+    except NotUtf8:
+        return _once(request, source, thorough=True)
+
+
+def _once(request: Request, source: Any, *, thorough: bool) -> Found:
+    encoding = detect(request.path, request.options.encoding, thorough=thorough)
+    size = request.path.stat().st_size
+    with Staging(request.staging) as staging:
+        records = _Records(request, source, encoding, staging)
+        columns, warnings = fill(
+            records.names,
+            lambda name, place, kind: ValueColumn(name, place, request.options, kind, dates=True),
+            records.slices,
+            staging,
+            lambda rows: request.progress(rows, records.pieces.position(), size),
+        )
+        found = Found.of(request, staging, columns, warnings, records.ended)
+        if not columns and records.ended and request.staging is not None:
+            raise InputError(
+                "The file holds no records.", hint="Send at least one object with a key.", reason="empty"
+            )
+    found.facts = {"encoding": encoding.name, "sha256": records.sha256}
+    return found
+
+
+def _lines(records: _Records) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(Lines(records.pieces, None).all(), 1):
+        text = line.strip()
+        if not text:
+            continue
+        try:
+            yield number, _value(text)
+        except (ValueError, RecursionError) as error:
+            records.staging.reject(number, f"It is not JSON: {str(error)[:100]}.", text[:_SHOWN])
+
+
+def _value(text: str) -> Any:
+    raw = text.encode("utf-8", "surrogateescape")
+    return json.loads(text) if _LONG.search(raw) else orjson.loads(raw)
+
+
+def _elements(records: _Records) -> Iterator[tuple[int, Any]]:
+    """Yield (number, element) of a JSON array that is read piece by piece."""
+    decode = json.JSONDecoder().raw_decode
+    text = _Window(records.pieces)
+    if text.next() != "[":
+        raise InputError(
+            "The file is not a JSON array.", hint="Send an array of objects, or one object a line."
+        )
+    text.position += 1
+    number = 0
+    while (mark := text.next()) != "]":
+        if number:
+            if mark != ",":
+                raise _broken(number, "it is not followed by a comma or the end of the array")
+            text.position += 1
+            text.next()
+        number += 1
+        while True:
+            try:
+                element, end = decode(text.buffer, text.position)
+                # A number at the very end of a piece may go on in the next.
+                if end < len(text.buffer) or not text.more():
+                    break
+            except json.JSONDecodeError as error:
+                if not text.more():
+                    raise _broken(number, error.msg) from None
+            except RecursionError:
+                raise _broken(number, "it is nested too deeply") from None
+        text.position = end
+        yield number, element
+
+
+class _Window:
+    """A part of a text that is read piece by piece, and a position in it."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self.buffer = pieces.read().lstrip("\ufeff")
+        self.position = 0
+
+    def next(self) -> str:
+        """Go to the next character that is no space and return it; empty at the end."""
+        while True:
+            self.position = _SPACE.match(self.buffer, self.position).end()  # type: ignore[union-attr]
+            if self.position < len(self.buffer):
+                return self.buffer[self.position]
+            if not self.more():
+                return ""
+
+    def more(self) -> bool:
+        """Read on, let go of what lies before the position, and tell whether there was anything."""
+        kept = self.buffer[self.position :]
+        if len(kept) > _ELEMENT:
+            raise LimitExceeded(
+                "One element of the array is longer than 64 MiB.", hint="Send one object a line."
+            )
+        parts, size = [kept], 0
+        # As much again as is kept, so that a long element is not begun anew for each piece.
+        while size <= len(kept) and (piece := self._pieces.read()):
+            parts.append(piece)
+            size += len(piece)
+        self.buffer, self.position = "".join(parts), 0
+        return size > 0
+
+
+def _broken(number: int, why: str) -> InputError:
+    return InputError(
+        f"The file is not JSON: element {number:,}: {why[:150]}.",
+        hint="Send an array of objects, or one object a line.",
+    )
