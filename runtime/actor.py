@@ -48,6 +48,9 @@ class Actor:
     """The actor that a path without a name means; reading it makes it. None: every path names one."""
     methods: ClassVar[Mapping[str, MethodSpec]] = {}
 
+    promotes_to: ClassVar[str | None] = None
+    """The type that an actor of this one can be promoted to (runtime/promotion.py)."""
+
     def __init_subclass__(cls, *, type_name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if type_name is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -56,6 +57,18 @@ _MIGRATIONS = (
         """,
         "Actors, alarms, accounts, keys, audit",
     ),
+    Migration(
+        2,
+        """
+        ALTER TABLE actors ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;
+        CREATE TABLE promotions (
+            type TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, to_type TEXT NOT NULL,
+            to_name TEXT NOT NULL, begun REAL NOT NULL, done INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (type, owner, name)) STRICT, WITHOUT ROWID;
+        CREATE UNIQUE INDEX promotions_by_target ON promotions (to_type, owner, to_name)
+        """,
+        "How often an actor was used, and which became one of another type",
+    ),
 )
 _FLUSH_S = 0.05
 _log = structlog.get_logger("duralite.directory")
@@ -63,7 +76,7 @@ _log = structlog.get_logger("duralite.directory")
 
 @dataclass(frozen=True, slots=True)
 class ActorRecord:
-    """What the directory knows of an actor. Moments are seconds since 1970; `size` is in bytes."""
+    """What the directory knows of an actor. Moments are seconds since 1970; `size` is in bytes, `uses` counts calls."""
 
     id: ActorId
     address: ActorAddress
@@ -72,6 +85,7 @@ class ActorRecord:
     size: int
     pinned: bool
     next_alarm: float | None
+    uses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +110,7 @@ class Directory:
         self.key = b""
         self._created: dict[ActorId, tuple[ActorAddress, float]] = {}
         self._used: dict[ActorId, tuple[float, int, float | None]] = {}
+        self._uses: Counter[ActorId] = Counter()
         self._flusher: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -132,9 +147,11 @@ class Directory:
         self._flush_soon()
 
     def note_used(
-        self, actor: ActorId, size: int, expires: float | None, moment: float | None = None
+        self, actor: ActorId, size: int, expires: float | None, moment: float | None = None, uses: int = 0
     ) -> None:
-        """Remember that an actor was used, its size, and when it expires (None: never)."""
+        """Remember that an actor was used (`uses` times more), its size, and when it expires (None: never)."""
+        if uses:
+            self._uses[actor] += uses
         self._used[actor] = (self._clock.now() if moment is None else moment, size, expires)
         self._flush_soon()
 
@@ -150,6 +167,7 @@ class Directory:
         """Write the notes that wait."""
         created, self._created = self._created, {}
         used, self._used = self._used, {}
+        uses, self._uses = self._uses, Counter()
         if not created and not used:
             return
 
@@ -161,6 +179,9 @@ class Directory:
             tx.executemany(
                 "UPDATE actors SET last_used = max(last_used, ?), size = max(?, 0) WHERE id = ?",
                 [(at, size, i) for i, (at, size, _) in used.items()],
+            )
+            tx.executemany(
+                "UPDATE actors SET uses = uses + ? WHERE id = ?", [(n, i) for i, n in uses.items()]
             )
             tx.executemany(
                 "INSERT INTO alarms SELECT id, '_ttl', ? FROM actors WHERE id = ? AND pinned = 0"
@@ -211,6 +232,7 @@ class Directory:
         """Forget an actor and its alarms."""
         self._created.pop(actor, None)
         self._used.pop(actor, None)
+        self._uses.pop(actor, None)
 
         def delete(tx: Transaction) -> None:
             tx.execute("DELETE FROM actors WHERE id = ?", (actor,))
@@ -255,6 +277,67 @@ class Directory:
                 tx.execute("INSERT INTO alarms VALUES (?, '_ttl', ?)", (actor, expires))
 
         await self.connection.run(write)
+
+    # Promotions (runtime/promotion.py)
+
+    async def promotions(self) -> list[tuple[ActorAddress, ActorAddress, bool]]:
+        """Return every promotion: from where, to where, and whether it is complete."""
+        rows = await self.connection.run(
+            lambda tx: tx.all("SELECT type, owner, name, to_type, to_name, done FROM promotions"),
+            read_only=True,
+        )
+        return [
+            (ActorAddress(t, owner, n), ActorAddress(to_type, owner, to_name), bool(done))
+            for t, owner, n, to_type, to_name, done in rows
+        ]
+
+    async def begin_promotion(self, source: ActorAddress, target: ActorAddress) -> None:
+        """Note the intent to promote an actor; from here on the promotion will be completed, now or by the next start."""
+        await self.flush()
+        row = (*source, target.type, target.name, self._clock.now())
+        await self.connection.run(
+            lambda tx: (
+                tx.execute(
+                    "INSERT INTO promotions (type, owner, name, to_type, to_name, begun) VALUES (?, ?, ?, ?, ?, ?)",
+                    row,
+                )
+                and None
+            )
+        )
+
+    async def end_promotion(
+        self, source: ActorAddress, target: ActorAddress, old: ActorId, new: ActorId
+    ) -> None:
+        """Note that a promotion is complete: its row, alarms and secrets are now those of the new id, and its TTL is over."""
+
+        def write(tx: Transaction) -> None:
+            tx.execute(
+                "INSERT OR IGNORE INTO actors (id, type, owner, name, created, last_used, size, uses)"
+                " SELECT ?, ?, ?, ?, created, last_used, size, uses FROM actors WHERE id = ?",
+                (new, *target, old),
+            )
+            tx.execute("DELETE FROM actors WHERE id = ?", (old,))
+            tx.execute(
+                "UPDATE OR REPLACE alarms SET actor = ? WHERE actor = ? AND name <> '_ttl'", (new, old)
+            )
+            tx.execute("DELETE FROM alarms WHERE actor = ?", (old,))
+            tx.execute(
+                "UPDATE OR REPLACE control SET key = replace(key, ?, ?) WHERE key GLOB ?",
+                (f"secret/{old}/", f"secret/{new}/", f"secret/{old}/*"),
+            )
+            tx.execute("UPDATE promotions SET done = 1 WHERE (type, owner, name) = (?, ?, ?)", tuple(source))
+
+        await self.flush()
+        await self.connection.run(write)
+
+    async def forget_promotion(self, source: ActorAddress) -> None:
+        """Forget a promotion: it was given up, or what it led to is deleted."""
+        await self.connection.run(
+            lambda tx: (
+                tx.execute("DELETE FROM promotions WHERE (type, owner, name) = (?, ?, ?)", tuple(source))
+                and None
+            )
+        )
 
     # The index of alarms
 
@@ -336,7 +419,7 @@ class Directory:
 
 
 _SELECT = (
-    "SELECT a.id, a.type, a.owner, a.name, a.created, a.last_used, a.size, a.pinned, min(l.due)"
+    "SELECT a.id, a.type, a.owner, a.name, a.created, a.last_used, a.size, a.pinned, min(l.due), a.uses"
     " FROM actors AS a LEFT JOIN alarms AS l ON l.actor = a.id AND l.name <> '_jobs'"
 )
 
@@ -383,5 +466,12 @@ def _read_file(path: Path, key: bytes) -> _ActorFile | None:
 
 def _record(row: tuple[Any, ...]) -> ActorRecord:
     return ActorRecord(
-        ActorId(row[0]), ActorAddress(row[1], row[2], row[3]), row[4], row[5], row[6], bool(row[7]), row[8]
+        ActorId(row[0]),
+        ActorAddress(row[1], row[2], row[3]),
+        row[4],
+        row[5],
+        row[6],
+        bool(row[7]),
+        row[8],
+        row[9],
     )

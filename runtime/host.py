@@ -31,6 +31,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.events import Events
+from runtime.gates import Gates
 from runtime.guard import Guard, Policy, narrowed
 from runtime.ids import ActorAddress, ActorId, actor_id, check_name
 from runtime.instance import Instance, Wrap
@@ -39,6 +40,7 @@ from runtime.method import MethodSpec
 from runtime.namespace import Namespace
 from runtime.placement import LocalPlacement, Placement
 from runtime.places import Opening, Places
+from runtime.promotion import Promotions
 from runtime.registry import Registry
 from runtime.settings import Settings
 from runtime.storage.connection import Connection
@@ -75,7 +77,7 @@ class Host:
         self.opened = self.evicted = self.deleted = 0
         self._live: dict[ActorAddress, Instance] = {}
         self._opening: dict[ActorAddress, Opening] = {}
-        self._deleting: dict[ActorAddress, asyncio.Event] = {}
+        self.gates = Gates()
         self._places = Places(
             settings.limits.max_open,
             lambda type_name: self.registry.get(type_name).max_open,
@@ -83,6 +85,7 @@ class Host:
             self._evict,
         )
         self._logs = KeptLogs()
+        self.promotions = Promotions(self)
         self._lock: FolderLock | None = None
         self._awake = asyncio.Event()
         self._templates: dict[str, bytes] = {}
@@ -100,6 +103,7 @@ class Host:
         self.directory = Directory(self.settings.data, self.clock, self.settings.limits, self.watchdog)
         try:
             await self.directory.open()
+            await self.promotions.load()
             await self.directory.reconcile({t.type_name: t.ttl_seconds(self) for t in self.registry})
             loop = asyncio.get_running_loop()
             for actor_type in self.registry:
@@ -134,6 +138,7 @@ class Host:
             return
         self._accepting = False
         await self.alarms.close()
+        await self.promotions.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -141,7 +146,9 @@ class Host:
             for opening in self._opening.values():
                 opening.give_up()
             await asyncio.wait([opening.task for opening in self._opening.values()])
-        closings = [asyncio.ensure_future(self._close(instance)) for instance in list(self._live.values())]
+        closings = [
+            asyncio.ensure_future(self.close_actor(instance)) for instance in list(self._live.values())
+        ]
         if closings:
             _, late = await asyncio.wait(closings, timeout=self.settings.limits.drain_s)
             if late:
@@ -210,6 +217,7 @@ class Host:
         deadline = time.monotonic() + self._call_s
         if context.deadline is not None and context.deadline < deadline:
             deadline = context.deadline
+        address = self.promotions.resolve(address)
         instance = self._live.get(address)
         if instance is None or instance.closing:
             found = await self.acquire(address, create=create, deadline=deadline)
@@ -229,7 +237,7 @@ class Host:
 
     def id_of(self, address: ActorAddress) -> ActorId:
         """Return the id that belongs to an address."""
-        return actor_id(self.directory.key, address)
+        return actor_id(self.directory.key, self.promotions.resolve(address))
 
     def path_of(self, address: ActorAddress) -> Path:
         """Return where an actor's file lies (whether or not it exists)."""
@@ -252,6 +260,7 @@ class Host:
                 raise Unavailable(
                     "The service is shutting down.", hint="Retry in a few seconds.", retry_after=2
                 )
+            address = self.promotions.resolve(address)
             instance = self._live.get(address)
             if instance is not None and not instance.closing:
                 instance.held += held
@@ -260,7 +269,7 @@ class Host:
                 await _wait(instance.closed, deadline)
                 await asyncio.sleep(0)  # let its closer take it off the list
                 continue
-            if (gone := self._deleting.get(address)) is not None:
+            if (gone := self.gates.closed(address)) is not None:
                 await _wait(gone, deadline)
                 continue
             opening = self._opening.get(address)
@@ -331,7 +340,7 @@ class Host:
             _log.warning("actor.not_opened", type=address.type, error=repr(error))
 
     async def _hydrate(self, address: ActorAddress) -> Instance:
-        actor_type = self.registry.get(address.type)
+        actor_type = self.promotions.type_of(address)
         identity = self.id_of(address)
         path = self.directory.path_of(address.type, identity)
         log = None
@@ -393,14 +402,17 @@ class Host:
         idle = round(self.clock.now() - instance.last_used, 1)
         _log.debug("actor.evicted", actor=instance.id, idle_s=idle)
         try:
-            await self._close(instance)
+            await self.close_actor(instance)
         except (DuraliteError, sqlite3.Error, OSError) as error:
             _log.error("actor.close_failed", actor=instance.id, error=repr(error))
 
-    async def _close(self, instance: Instance, *, discard: bool = False) -> None:
+    async def close_actor(
+        self, instance: Instance, *, discard: bool = False, spare: asyncio.Task[Any] | None = None
+    ) -> None:
+        """Close an actor (see `Instance.close`) and free its place."""
         address = instance.address
         try:
-            await instance.close(discard=discard)
+            await instance.close(discard=discard, spare=spare)
         finally:
             if self._live.get(address) is instance:
                 del self._live[address]
@@ -416,7 +428,8 @@ class Host:
             return
         actor_type = self.registry.get(instance.address.type)
         expires = self._expiry(actor_type, instance.last_used)
-        self.directory.note_used(instance.id, size, expires, instance.last_used)
+        self.directory.note_used(instance.id, size, expires, instance.last_used, instance.uses)
+        instance.uses = 0
         self._note_expiry(instance, expires)
 
     def _note_expiry(self, instance: Instance, expires: float | None) -> None:
@@ -434,10 +447,13 @@ class Host:
             await self.clock.sleep_until(self.clock.now() + min(_SWEEP_S, self.settings.limits.idle_s / 2))
             now = self.clock.now()
             for instance in list(self._live.values()):
-                if instance.used_since_note:
+                used = instance.used_since_note
+                if used:
                     self._note_use(instance)
                 if instance.busy or instance.closing:
                     continue
+                if used:
+                    self.promotions.consider(instance)
                 if now - instance.last_used >= self.settings.limits.idle_s:
                     await self._evict(instance)
             if not self._live:
@@ -447,27 +463,23 @@ class Host:
 
     async def delete(self, address: ActorAddress) -> bool:
         """Delete an actor: its calls end, its file, log and alarms are gone. Return whether there was one."""
-        while (gone := self._deleting.get(address)) is not None:
-            await gone.wait()
-        self._deleting[address] = done = asyncio.Event()
-        try:
+        address = self.promotions.resolve(address)
+        async with self.gates.shut(address):
             if (opening := self._opening.get(address)) is not None:
                 opening.give_up()
                 await asyncio.wait([opening.task])
             if (instance := self._live.get(address)) is not None:
-                await self._close(instance, discard=True)
+                await self.close_actor(instance, discard=True)
             identity = self.id_of(address)
             path = self.directory.path_of(address.type, identity)
             self._logs.take(path)
+            await self.promotions.forget(address)
             found = await _in_thread(partial(remove_file, path))
             await self.directory.remove(identity)
             if found:
                 self.deleted += 1
                 self.events.publish(identity, "deleted", {})
             return found
-        finally:
-            del self._deleting[address]
-            done.set()
 
     async def adopt(self, address: ActorAddress, file: Path) -> None:
         """Make a new actor out of a ready file (without an identity of its own), which is moved into place.
@@ -475,20 +487,14 @@ class Host:
         Raises:
             Conflict: the actor exists already.
         """
-        while (gone := self._deleting.get(address)) is not None:
-            await gone.wait()
-        self._deleting[address] = done = asyncio.Event()
-        try:
+        async with self.gates.shut(address):
             path = self.path_of(address)
-            if address in self._live or address in self._opening or await _in_thread(path.exists):
+            if self.is_live(address) or await _in_thread(path.exists):
                 raise Conflict(
                     f"There is a {address.type} {address.name!r:.80} already.",
                     hint="Use another name, or delete it first.",
                 )
             await _in_thread(partial(move_in, file, path))
-        finally:
-            del self._deleting[address]
-            done.set()
         await self.acquire(address)
 
     async def expire(self, actor: ActorId, address: ActorAddress) -> None:
@@ -541,8 +547,8 @@ class Host:
         return self._live.get(address)
 
     def is_live(self, address: ActorAddress) -> bool:
-        """Tell whether an actor's file is open."""
-        return address in self._live
+        """Tell whether an actor's file is open, or opens."""
+        return address in self._live or address in self._opening
 
     @property
     def accepting(self) -> bool:

@@ -96,6 +96,7 @@ class Instance:
         self.actor: Actor
         self.last_used = host.clock.now()
         self.used_since_note = True
+        self.uses = 0
         self.held = 0
         self.closing = False
         self.closed = asyncio.Event()
@@ -143,6 +144,7 @@ class Instance:
             )
         self.last_used = self.host.clock.now()
         self.used_since_note = True
+        self.uses += 1
         if spec.kind == "unit":
             return self._send(self._unit(spec, kwargs, deadline, wire, wrap))
         return self._start(spec, kwargs, context, deadline, wire)
@@ -357,8 +359,11 @@ class Instance:
             version=self.connection.version,
         )
 
-    async def close(self, *, discard: bool = False) -> None:
-        """Let running calls end (or cancel them, with `discard`), checkpoint, and close the file. Idempotent."""
+    async def close(self, *, discard: bool = False, spare: asyncio.Task[Any] | None = None) -> None:
+        """Let running calls end (or cancel them, with `discard`), checkpoint, and close the file. Idempotent.
+
+        `spare` is a call of the actor itself that is not waited for, because it waits for this.
+        """
         if self.closing:
             await self.closed.wait()
             return
@@ -366,12 +371,12 @@ class Instance:
         try:
             if discard:
                 self.abandon(ActorClosed("The actor was deleted.", hint="A new call makes a new, empty one."))
-            while self._queue or self._tasks():
+            while self._queue or self._tasks(spare):
                 # Not gather(): a closer that goes away must not take the calls with it.
-                if tasks := self._tasks():
+                if tasks := self._tasks(spare):
                     await asyncio.wait(tasks)
                 self._dispatch()
-                if self._queue and not self._tasks():
+                if self._queue and not self._tasks(spare):
                     await asyncio.wait([self._queue[0].future])
             await self.actor.on_close()
         finally:
@@ -380,9 +385,9 @@ class Instance:
             finally:
                 self.closed.set()
 
-    def _tasks(self) -> list[asyncio.Task[None]]:
+    def _tasks(self, spare: asyncio.Task[Any] | None) -> list[asyncio.Task[None]]:
         calls = (*self._beside, *([self._turn] if self._turn else []))
-        return [call.task for call in calls if call.task is not None]
+        return [call.task for call in calls if call.task is not None and call.task is not spare]
 
 
 def _fail(call: Handle, error: BaseException) -> None:

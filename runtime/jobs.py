@@ -110,6 +110,11 @@ class Jobs:
         self._to_resume: set[str] = set()
         self._given_up: set[str] = set()
 
+    @property
+    def running(self) -> bool:
+        """Whether any job runs."""
+        return bool(self._running)
+
     async def start(self, kind: str, arguments: Mapping[str, Any]) -> Job:
         """Begin a job and return its first record; it is in the file before this returns."""
         now = self._instance.host.clock.now()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from actors.promotion import PromotionMethods
 from actors.session.state import StateMethods
 from actors.session.statements import StatementMethods
 from actors.session.transfer import TransferMethods
@@ -33,6 +34,7 @@ class SessionActor(
     StatementMethods,
     StateMethods,
     TransferMethods,
+    PromotionMethods,
     ServerMethods,
     CodeMethods,
     ToolMethods,
@@ -44,6 +46,7 @@ class SessionActor(
     profile: ClassVar[Durability] = Durability.NORMAL
     policy: ClassVar[Policy | None] = SESSION
     ttl: ClassVar[timedelta | None] = timedelta(hours=24)
+    promotes_to: ClassVar[str | None] = "project"
 
     @classmethod
     def ttl_seconds(cls, host: Host) -> float | None:
