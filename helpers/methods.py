@@ -6,7 +6,7 @@ tool servers included, within a budget of tokens.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -16,7 +16,34 @@ from helpers.schemas import Target, code_tool, tool_schemas
 from runtime.instance import Instance
 from runtime.method import method
 
-__all__ = ("ToolMethods",)
+if TYPE_CHECKING:
+    from runtime.actor import Actor
+    from runtime.host import Host
+    from runtime.ids import ActorAddress
+
+__all__ = ("ToolMethods", "code_description")
+
+
+async def code_description(
+    host: Host, actor_type: type[Actor], address: ActorAddress, budget: int | None = None
+) -> str:
+    """Return what a program in an actor has at hand, its tool servers included; the actor need not exist.
+
+    `budget` is in tokens; None: the limit `mcp_docs_tokens`.
+    """
+    helpers = [*db_helpers(actor_type.methods), *sql_helpers()]
+    toolbox = host.services.get("tools")
+    if toolbox is not None:
+        helpers += await toolbox.helpers(address)
+    engine = host.services.get("sandbox")
+    limits = host.settings.limits
+    return model_docs(
+        helpers,
+        limits=limits,
+        budget=budget or limits.mcp_docs_tokens,
+        discovery=True,
+        gaps=engine.capabilities.gaps if engine is not None else "",
+    )
 
 
 class ToolMethods:
@@ -37,20 +64,8 @@ class ToolMethods:
     ) -> list[dict[str, Any]]:
         """Return the tools to give a model with its request: `run_code`, and how programs are written here."""
         instance = self._instance
-        actor_type, host = type(instance.actor), instance.host
-        limits = host.settings.limits
-        helpers = [*db_helpers(actor_type.methods), *sql_helpers()]
-        toolbox = host.services.get("tools")
-        if toolbox is not None:
-            helpers += await toolbox.helpers(instance.address)
-        engine = host.services.get("sandbox")
-        description = model_docs(
-            helpers,
-            limits=limits,
-            budget=budget or limits.mcp_docs_tokens,
-            discovery=True,
-            gaps=engine.capabilities.gaps if engine is not None else "",
-        )
+        actor_type = type(instance.actor)
+        description = await code_description(instance.host, actor_type, instance.address, budget)
         name = actor_type.type_name
         made = [code_tool(actor_type.methods["run"], format, description=description, actor=name)]
         if methods:

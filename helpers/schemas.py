@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from runtime.errors import InputError
+from runtime.jobs import Job
 from runtime.method import MethodSpec
 
 __all__ = ("CODE_TOOL", "TARGETS", "Target", "code_tool", "tool_name", "tool_schemas", "without_nulls")
@@ -100,7 +101,23 @@ def code_tool(
     made = _tool(run, CODE_TOOL, target, schema, description)
     if target == "mcp":
         made["title"] = "Run code"
+        made["outputSchema"] = _without_job(made["outputSchema"])
     return made
+
+
+def _without_job(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of what `run` answers where it is never asked to run in the background."""
+    options = [o["$ref"].rpartition("/")[2] for o in _options(schema) if "$ref" in o]
+    if Job.__name__ not in options or len(options) != 2:
+        return schema
+    (other,) = set(options) - {Job.__name__}
+    definitions = {name: each for name, each in schema["$defs"].items() if name != Job.__name__}
+    return {**definitions.pop(other), "$defs": definitions}
+
+
+def _options(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    inner: dict[str, Any] = schema.get("properties", {}).get("result", {})
+    return list(inner.get("anyOf", ()))
 
 
 def tool_name(name: str, prefix: str = "") -> str:

@@ -6,9 +6,11 @@ owner that the server was made for. So a session of the protocol gives no right 
 
 from __future__ import annotations
 
+import asyncio
 from importlib import import_module
 from typing import Any
 
+import structlog
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
@@ -32,6 +34,7 @@ from mcp_types import (
 )
 
 from runtime.accounts import Grant
+from runtime.errors import DuraliteError
 from runtime.gateway.bodies import query_arguments
 from runtime.gateway.exchange import Exchange
 from runtime.gateway.mcp.calls import Caller, Counts, ToolCalls
@@ -55,7 +58,10 @@ and keeps data out of the conversation. Errors say what to do instead.\
 """
 """What a client may tell its model of this server."""
 
-_API, _DOCS = "helpers.api", "helpers.docs"
+# The runtime imports nothing above it; what programs have at hand is described there, and asked for by name.
+_DESCRIPTIONS = "helpers.methods"
+_DESCRIBE_S = 5.0
+_log = structlog.get_logger("duralite.mcp")
 _Context = ServerRequestContext[Any, Any]
 
 
@@ -130,16 +136,15 @@ class McpServer:
         """Return `run_code` with a description of what is at hand for the caller's default actor, within the budget."""
         entry = self.tools.get(CODE_TOOL)
         assert entry is not None and self.tools.code_type is not None and entry.default is not None
-        api = import_module(_API)
-        helpers = [*api.db_helpers(self.tools.code_type.methods), *api.sql_helpers()]
-        toolbox = self._host.services.get("tools")
-        if toolbox is not None:
-            address = ActorAddress(entry.type_name, caller.grant.account, entry.default)
-            helpers += await toolbox.helpers(address)
-        limits = self._host.settings.limits
-        text = import_module(_DOCS).model_docs(
-            helpers, limits=limits, budget=limits.mcp_docs_tokens, discovery=True
-        )
+        address = ActorAddress(entry.type_name, caller.grant.account, entry.default)
+        describe = import_module(_DESCRIPTIONS).code_description
+        try:
+            async with asyncio.timeout(_DESCRIBE_S):
+                text = await describe(self._host, self.tools.code_type, address)
+        except (DuraliteError, TimeoutError) as error:
+            # A tool server that does not answer must not keep the tools from being listed.
+            _log.warning("mcp.not_described", error=str(error)[:300])
+            return tool
         return tool.model_copy(update={"description": text})
 
     # Resources and prompts

@@ -47,7 +47,6 @@ SETS: Mapping[str, tuple[str, ...]] = {
 
 # The runtime imports nothing above it; the schemas that models' APIs take are made there, and asked for by name.
 _SCHEMAS = "helpers.schemas"
-_CODE_ARGUMENTS = ("code", "inputs")
 _UPLOAD: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -83,11 +82,11 @@ class ToolEntry:
         self.argument = next(
             n for n in (self.type_name, f"{self.type_name}_name", f"{self.type_name}_actor") if n not in taken
         )
-        (made,) = import_module(_SCHEMAS).tool_schemas(
-            [spec], "mcp", prefix=self.type_name, actor=self.argument
-        )
+        schemas = import_module(_SCHEMAS)
         if name == CODE_TOOL:
-            _as_code_tool(made)
+            made = schemas.code_tool(spec, "mcp", description=spec.doc, actor=self.argument)
+        else:
+            (made,) = schemas.tool_schemas([spec], "mcp", prefix=self.type_name, actor=self.argument)
         self.wrapped = _is_wrapped(made["outputSchema"], spec)
         self._name_actor(made["inputSchema"])
         if self.upload is not None:
@@ -99,7 +98,7 @@ class ToolEntry:
     def _name_actor(self, schema: dict[str, Any]) -> None:
         said = f"The name of the {self.type_name}: any text. A new name makes a new {self.type_name}."
         if self.default is None:
-            schema["required"] = [self.argument, *schema.get("required", ())]
+            schema["required"] = list(dict.fromkeys((self.argument, *schema.get("required", ()))))
         else:
             said = f"{said} Left out: {self.default}."
         schema["properties"][self.argument] = {"type": "string", "minLength": 1, "description": said}
@@ -170,25 +169,6 @@ class Toolset:
 
 def _mentions(annotation: Any, wanted: type) -> bool:
     return annotation is wanted or wanted in getattr(annotation, "__args__", ())
-
-
-def _as_code_tool(made: dict[str, Any]) -> None:
-    """Leave what a model needs to run a program: the arguments of `_CODE_ARGUMENTS`, and no background runs."""
-    schema = made["inputSchema"]
-    first = next(iter(schema["properties"]))
-    kept = (first, *_CODE_ARGUMENTS)
-    schema["properties"] = {name: schema["properties"][name] for name in kept if name in schema["properties"]}
-    schema["required"] = [name for name in schema.get("required", ()) if name in kept]
-    made["title"] = "Run code"
-    output = made["outputSchema"]
-    definitions = dict(output.get("$defs", {}))
-    inner = output.get("properties", {}).get("result", {})
-    options = [o["$ref"].rpartition("/")[2] for o in inner.get("anyOf", ()) if "$ref" in o]
-    if Job.__name__ in options and len(options) == 2:
-        # Without `background` there is never a job, so the answer need not be told apart by a wrapper.
-        (other,) = set(options) - {Job.__name__}
-        del definitions[Job.__name__]
-        made["outputSchema"] = {**definitions.pop(other), "$defs": definitions}
 
 
 def _is_wrapped(schema: Mapping[str, Any], spec: MethodSpec) -> bool:
