@@ -29,6 +29,7 @@ def _row(id: str, source: str, text: str, *proofs: str) -> Requirement:
     return Requirement(id, source, text, proofs)
 
 
+_RUNS_LIVE = "acceptance/test_runs_live.py::"
 _RESUME = "acceptance/test_runs_resume.py::"
 _STATEMENTS = "unit/actors/test_statements.py::"
 _DEMO = "acceptance/test_cli_demo.py::"
@@ -372,6 +373,28 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{AGENTS}, Approvals",
         "A marked call pauses the run, is listed, and goes on or fails by approve or reject, also after kill -9.",
         f"{_RESUME}test_a_pause_for_approval_outlives_the_service",
+        f"{_RUNS_LIVE}test_an_agents_key_cannot_approve_what_its_programs_ask_for",
+    ),
+    _row(
+        "ag-03",
+        f"{AGENTS}, Runs as records",
+        "Each run is stored, listable, replayable, within a bound, and its account's alone.",
+        "unit/sandbox/runs/test_records.py::test_a_run_is_kept_with_its_calls_and_how_it_ended",
+        "unit/sandbox/runs/test_resume.py::test_a_replay_does_nothing_and_gives_the_same",
+        f"{_RUNS_LIVE}test_another_account_sees_no_runs",
+    ),
+    _row(
+        "ag-04",
+        f"{AGENTS}, What it must show",
+        "10,000 helper calls in one gather finish without growth of the host beyond 8 MB.",
+        f"{_RUNS_LIVE}test_ten_thousand_calls_in_one_gather_leave_the_host_small",
+    ),
+    _row(
+        "ag-05",
+        f"{AGENTS}, Snippets",
+        "A run that worked is saved, found by search, and run by name with inputs.",
+        "unit/sandbox/runs/test_snippets.py::test_a_run_that_worked_is_kept_and_run_again_with_inputs",
+        "unit/sandbox/runs/test_snippets.py::test_snippets_are_found_by_their_words",
     ),
     _row(
         "ag-10",

@@ -88,17 +88,15 @@ def why_ask(marks: Iterable[str], path: str, arguments: Any) -> str | None:
     return None
 
 
-def expire(tx: Transaction) -> list[str]:
-    """Cancel paused runs that nobody decided about in `run_approval_s`; return their ids."""
-    if not is_made(tx):
-        return []
-    late = [
-        str(run)
-        for (run,) in tx.all(
-            "SELECT id FROM main._duralite_runs WHERE state = 'paused' AND paused < ?",
-            (tx.now - tx.limits.run_approval_s,),
-        )
-    ]
+def expire(tx: Transaction) -> tuple[list[str], float | None]:
+    """Cancel paused runs that nobody decided about in `run_approval_s`.
+
+    Return their ids, and the moment when the next one is late (None: no other waits).
+    """
+    waiting = tx.all("SELECT id, paused FROM main._duralite_runs WHERE state = 'paused' ORDER BY paused")
+    most = tx.limits.run_approval_s
+    late = [str(run) for run, since in waiting if since + most <= tx.now]
+    following = waiting[len(late)][1] + most if len(late) < len(waiting) else None
     error = {
         "type": "Expired",
         "message": f"Nobody approved or rejected a call of the run within {tx.limits.run_approval_s:,.0f} s.",
@@ -123,7 +121,7 @@ def expire(tx: Transaction) -> list[str]:
             "UPDATE main._duralite_runs SET state = 'cancelled', ended = ?, result = ? WHERE id = ?",
             (tx.now, dumps(ended), run),
         )
-    return late
+    return late, following
 
 
 def decide(tx: Transaction, which: str, approved: bool, reason: str) -> tuple[str, bool]:

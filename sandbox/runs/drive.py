@@ -34,9 +34,10 @@ from sandbox.runs.result import RunError, RunResult, run_result
 if TYPE_CHECKING:
     from runtime.instance import Instance
 
-__all__ = ("RUN_JOB", "Runs", "left_running")
+__all__ = ("EXPIRY_ALARM", "RUN_JOB", "Runs", "left_running")
 
 RUN_JOB = "run"
+EXPIRY_ALARM = "runs.expire"
 _HOLD = "runs"
 _TRIES = 20
 _CHECKED_HERE = 8 * 1024
@@ -255,7 +256,7 @@ class Runs:
         reach = await self.reach()
         context = replace(current_context(), deadline=None).within(program.limits.wall_s)
         marks = (*host.settings.approvals, *program.ask)
-        funnel = Funnel(instance, reach, journal, context, marks=marks, look=look)
+        funnel = Funnel(instance, reach, journal, context, marks=marks, look=look, on_pause=self.note_pause)
         job = Job(program.code, reach[0], program.inputs, program.limits, program.seed, program.now)
         funnel.engine = asyncio.get_running_loop().create_task(engine.run(job, funnel))
         try:
@@ -356,7 +357,6 @@ class Runs:
     async def decide(self, which: str, approved: bool, reason: str) -> RunRecord:
         """Decide about calls that wait, and have the run go on when all is decided."""
         instance = self._instance
-        await self.expire()
         await self._hold()
         run, goes_on = await instance.connection.run(lambda tx: approvals.decide(tx, which, approved, reason))
         if goes_on:
@@ -364,10 +364,22 @@ class Runs:
             await instance.jobs.start(RUN_JOB, {"run": run})
         return await instance.connection.run(lambda tx: history.load(tx, run), read_only=True)
 
-    async def expire(self) -> None:
-        """Cancel runs that waited too long for an approval."""
-        for run in await self._instance.connection.run(approvals.expire):
-            self.publish(run, "cancelled")
+    def expire(self, tx: Transaction) -> None:
+        """Cancel runs that waited too long for an approval, and come back for the next one. A unit."""
+        late, following = approvals.expire(tx)
+        if following is not None:
+            self._instance.alarms.set(tx, EXPIRY_ALARM, following)
+
+        async def tell() -> None:
+            for run in late:
+                self.publish(run, "cancelled")
+
+        tx.after_commit(tell)
+
+    def note_pause(self, tx: Transaction) -> None:
+        """Have the run that pauses in this unit expire."""
+        if self._instance.alarms.get(tx, EXPIRY_ALARM) is None:
+            self._instance.alarms.set(tx, EXPIRY_ALARM, tx.now + tx.limits.run_approval_s)
 
     async def close(self) -> None:
         """Have the directory forget that this actor must be opened after a crash, unless runs are left."""

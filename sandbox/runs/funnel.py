@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,7 +68,7 @@ class Funnel:
     """The host's side of one attempt at a run (`sandbox.engine.Host`).
 
     `marks` are the calls that need an approval. With `look`, nothing is done: every answer comes from the record.
-    `stopped` says why the funnel ended the run itself; `engine` is the task that it then cancels.
+    `on_pause` is part of the unit that pauses the run. `stopped` says why the funnel ended the run itself; `engine` is the task that it then cancels.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Funnel:
         *,
         marks: Sequence[str] = (),
         look: bool = False,
+        on_pause: Callable[[Transaction], None] = lambda _: None,
     ) -> None:
         self.calls: list[RunCall] = []
         self.count = 0
@@ -93,6 +94,7 @@ class Funnel:
         self._context = context
         self._marks = marks
         self._look = look
+        self._on_pause = on_pause
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._pausing: asyncio.Task[None] | None = None
@@ -321,6 +323,7 @@ class Funnel:
             tx.execute(
                 "UPDATE main._duralite_runs SET state = 'paused', paused = ? WHERE id = ?", (tx.now, run)
             )
+            self._on_pause(tx)
 
         await self._journal.flush(also=pause)
         self._stop("paused")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from helpers.check import Report
+from runtime.alarms import AlarmEvent
 from runtime.context import current_context
 from runtime.errors import LimitExceeded
 from runtime.instance import Instance
@@ -21,7 +22,7 @@ from runtime.storage.transaction import Transaction
 from sandbox.engine import Limits
 from sandbox.runs import history, records
 from sandbox.runs.approvals import check_marks
-from sandbox.runs.drive import RUN_JOB, Runs, left_running
+from sandbox.runs.drive import EXPIRY_ALARM, RUN_JOB, Runs, left_running
 from sandbox.runs.history import RunPage, RunRecord
 from sandbox.runs.result import RunResult, run_limits
 from sandbox.runs.snippets import SnippetMethods, check_inputs, load_snippet
@@ -83,6 +84,12 @@ class CodeMethods(SnippetMethods):
         """Let the directory know that nothing is left to take up."""
         await self._runs.close()
         await super().on_close()
+
+    def alarm(self, tx: Transaction, event: AlarmEvent) -> Any:
+        """Cancel runs that waited too long for an approval."""
+        if event.name == EXPIRY_ALARM:
+            return self._runs.expire(tx)
+        return super().alarm(tx, event)
 
     @method(concurrent=True, scope="run")
     async def run(
@@ -175,13 +182,10 @@ class CodeMethods(SnippetMethods):
 
     # Approvals
 
-    @method(concurrent=True, idempotent=True, scope="read")
-    async def list_approvals(self) -> list[dict[str, Any]]:
+    @method(read_only=True)
+    def list_approvals(self, tx: Transaction) -> list[dict[str, Any]]:
         """Return the calls that wait for an approval: id, run, call, arguments, why, since."""
-        await self._runs.expire()
-        return await self.storage.run(
-            lambda tx: history.waiting_of(tx) if records.is_made(tx) else [], read_only=True
-        )
+        return history.waiting_of(tx) if records.is_made(tx) else []
 
     @method(concurrent=True, destructive=True, scope="approve")
     async def approve(

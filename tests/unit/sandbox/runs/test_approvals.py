@@ -164,10 +164,13 @@ async def test_nobody_decides_for_a_day_and_the_run_is_cancelled(
     late = await session.run("await tools.shop.order(1)", ask=["tools.*"])
     await host.clock.advance(3600 * 12)
     later = await session.run("await tools.shop.order(2)", ask=["tools.*"])
-    await host.clock.advance(3600 * 12 + 1)
+    await host.clock.advance(3600 * 12)
+    await ended(session, late.id)
     assert [each["run"] for each in await session.list_approvals()] == [later.id]
     record = await session.get_run(late.id)
     assert (record.state, record.error.type) == ("cancelled", "Expired")
+    await host.clock.advance(3600 * 12)
+    assert (await ended(session, later.id)).state == "cancelled"
     with pytest.raises(Conflict):
         await session.approve(late.id)
     assert ledger(ground.folder) == []
