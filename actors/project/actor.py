@@ -13,12 +13,15 @@ from pydantic import Field as Doc
 
 from actors.project.catalogue import MIGRATIONS, PREFIX, tidy
 from actors.project.exploring import ExploreMethods
+from actors.project.holds import Holds
 from actors.project.imports import ImportMethods
+from actors.project.pipelines import PipelineMethods
 from actors.project.reading import ReadMethods
 from actors.session.state import StateMethods
 from actors.session.statements import StatementMethods
 from runtime.actor import Actor
 from runtime.guard import SESSION, Policy
+from runtime.instance import Instance
 from runtime.jobs import Job
 from runtime.method import method
 from runtime.storage.migrations import Migration
@@ -40,6 +43,7 @@ PROJECT = replace(
 
 class ProjectActor(
     ImportMethods,
+    PipelineMethods,
     ReadMethods,
     ExploreMethods,
     StatementMethods,
@@ -54,6 +58,10 @@ class ProjectActor(
     profile: ClassVar[Durability] = Durability.NORMAL
     policy: ClassVar[Policy | None] = PROJECT
     shared_file: ClassVar[bool] = True
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__(instance)
+        self.holds = Holds(instance.connection)
 
     def on_open(self, tx: Transaction) -> None:
         """Drop what a crash left half filled."""

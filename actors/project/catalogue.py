@@ -15,6 +15,7 @@ from actors.project.fields import Field
 from actors.project.views import RAW_VIEWS, result_views, view_statements
 from runtime.clock import iso
 from runtime.errors import Conflict, NotFound
+from runtime.ids import new_token
 from runtime.storage.migrations import Migration
 from runtime.storage.transaction import Transaction, quote
 from runtime.tabular.adopt import drop_unfinished
@@ -65,7 +66,7 @@ CREATE TABLE _duralite_pipelines (
 class Dataset:
     """A data table: its number, its rows and columns, how it was read, and whatever else is known (`facts`).
 
-    `pipeline` is None for an import. `facts` of an import: source file, dialect, encoding, warnings, rejected rows;
+    `pipeline` is None for an import. `facts` holds the `version`, a token of its own; of an import also the source file, dialect, encoding, warnings, rejected rows;
     of a result: warnings, `source` (the number of the table it was made from) and `steps` (a hash of the steps).
     """
 
@@ -197,7 +198,7 @@ def make_ready(
         _forget(tx, each)
     tx.execute(
         "UPDATE main._duralite_datasets SET state = 'ready', rows = ?, config = ?, facts = ? WHERE id = ?",
-        (rows, dumps(dict(config)).decode(), dumps(dict(facts)).decode(), number),
+        (rows, dumps(dict(config)).decode(), dumps({**facts, "version": new_token(8)}).decode(), number),
     )
     tx.executemany(
         "INSERT INTO main._duralite_columns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -225,7 +225,7 @@ def value_for(field: Field, value: Any) -> Any:
             return int(value)
         case "boolean", str() if value.strip().lower() in ("true", "false"):
             return int(value.strip().lower() == "true")
-        case "number", int() | float() if not isinstance(value, bool):
+        case "number", int() | float() if not isinstance(value, bool) and abs(value) < 2.0**1023:
             return value
         case "number", str():
             for kind in (int, float):

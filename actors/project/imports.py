@@ -22,6 +22,7 @@ from pydantic import WithJsonSchema
 from actors.project import catalogue
 from actors.project.fetch import fetch
 from actors.project.fields import fields_of
+from actors.project.holds import Holds
 from runtime.context import current_context
 from runtime.errors import Conflict, DuraliteError, InputError, NotFound, from_problem
 from runtime.ids import new_token
@@ -60,6 +61,7 @@ class ImportMethods:
     """import_file, parse, preview_file, import_url, parse_again, import_path."""
 
     _instance: Instance
+    holds: Holds
 
     @method(concurrent=True, aliases=("POST /api/projects/{name}/import",))
     async def import_file(
@@ -235,8 +237,7 @@ class ImportMethods:
                     on_rows=lambda done: tell({"done": done}),
                 )
             await self._keep(file, place)
-            for each in old:
-                await instance.connection.run(partial(catalogue.drop, number=each))
+            await self.holds.replaced(old)
             return {
                 "rowCount": loaded.rows,
                 "columns": [f.shown() for f in fields_of(loaded.columns)],
@@ -367,10 +368,10 @@ async def telling(progress: JobProgress) -> AsyncIterator[Any]:
             latest.clear()
             rows = said.get("rows")
             await progress.report(
-                done=said.get("done", said.get("bytes", rows)),
-                total=said.get("total", said.get("total_bytes")),
+                done=said.get("done", said.get("bytes", said.get("step", rows))),
+                total=said.get("total", said.get("total_bytes", said.get("of"))),
                 phase=said.get("phase"),
-                message=None if rows is None else f"{rows:,} rows",
+                message=said.get("operation") if rows is None else f"{rows:,} rows",
             )
 
     task = asyncio.create_task(pass_on())
