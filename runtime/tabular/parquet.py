@@ -1,24 +1,31 @@
-"""Parquet files, read through DuckDB in the worker: a reader of files only, never of anything else.
+"""Parquet files, read and written through DuckDB in the worker, which serves as nothing but a codec.
 
-DuckDB may open this one file and nothing else, loads no extension, and holds to a bound of memory; what it gives
-are typed values, which pass the same way as those of a workbook.
+DuckDB may open the files at hand and nothing else, loads no extension, and holds to a bound of memory. What it
+reads are typed values, which pass the same way as those of a workbook; what it writes passes as lines of JSON,
+whose numbers and texts are exact.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from runtime.errors import InputError
-from runtime.tabular.columns import unique_names
+from runtime.tabular.columns import Column, unique_names
 from runtime.tabular.fill import Slice, fill
 from runtime.tabular.request import Found, Request
 from runtime.tabular.staging import MAX_COLUMNS, Staging, too_wide
 from runtime.tabular.values import ValueColumn
 
-__all__ = ("locked_duckdb", "read_parquet")
+__all__ = ("locked_duckdb", "read_parquet", "write_parquet")
 
 _CELLS = 16_000
 
@@ -30,7 +37,7 @@ def locked_duckdb(*files: Path, memory: str = "512MB", threads: int = 1) -> Any:
     raw = duckdb.connect(
         ":memory:", config={"threads": threads, "memory_limit": memory, "temp_directory": ""}
     )
-    paths = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+    paths = ", ".join(_text(str(file)) for file in files)
     raw.execute("SET autoinstall_known_extensions=false")
     raw.execute("SET autoload_known_extensions=false")
     raw.execute("SET preserve_insertion_order=true")
@@ -56,6 +63,123 @@ def read_parquet(request: Request) -> Found:
         raise InputError(
             f"The Parquet file cannot be read: {first[:200]}.", hint="Write it again, and send that."
         ) from None
+
+
+_TYPES = {
+    "integer": "BIGINT",
+    "real": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "datetime": "TIMESTAMP",
+    "blob": "BLOB",
+}
+_PLAIN_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:]{5,8}(?:\.[0-9]{1,6})?)?")
+_OBJECT = 32 * 1024 * 1024
+_GROUP_ROWS = 122_880
+
+
+def write_parquet(
+    slices: Iterator[list[tuple[Any, ...]]],
+    columns: Sequence[Column],
+    target: Path,
+    progress: Callable[[int], None],
+    *,
+    memory: str = "512MB",
+) -> int:
+    """Write rows as a Parquet file and return their number.
+
+    A column whose cells are not all of its kind, and moments with a zone or nanoseconds, are written as text.
+    """
+    lines = target.with_suffix(".lines")
+    try:
+        count, odd = _write_lines(slices, columns, lines, progress)
+        types = [
+            "VARCHAR" if place in odd else _TYPES.get(c.kind, "VARCHAR") for place, c in enumerate(columns)
+        ]
+        _copy(lines, [c.name for c in columns], types, target, count, memory)
+    finally:
+        lines.unlink(missing_ok=True)
+    return count
+
+
+def _write_lines(
+    slices: Iterator[list[tuple[Any, ...]]],
+    columns: Sequence[Column],
+    lines: Path,
+    progress: Callable[[int], None],
+) -> tuple[int, set[int]]:
+    """Write rows as JSON and return their number, and the places of the columns that have to be text."""
+    keys = [f"c{place}" for place in range(len(columns))]
+    odd: set[int] = set()
+    count = 0
+    with lines.open("wb") as file:
+        for rows in slices:
+            cells: list[Sequence[Any]] = list(zip(*rows, strict=True))
+            for place, column in enumerate(columns):
+                cells[place] = _cooked(column.kind, cells[place], place, odd)
+            objects = map(dict, map(zip, repeat(keys), zip(*cells, strict=True)))
+            file.write(b"".join([orjson.dumps(o, option=orjson.OPT_APPEND_NEWLINE) for o in objects]))
+            count += len(rows)
+            progress(count)
+    return count, odd
+
+
+_NONE = type(None)
+_FITTING: dict[str, set[type]] = {
+    "integer": {int, _NONE},
+    "real": {int, float, _NONE},
+    "boolean": {int, _NONE},
+    "date": {str, _NONE},
+    "datetime": {str, _NONE},
+    "text": {str, _NONE},
+    "empty": {str, _NONE},
+}
+
+
+def _cooked(kind: str, cells: Sequence[Any], place: int, odd: set[int]) -> Sequence[Any]:
+    """Return a slice of a column as JSON takes it; a column that does not keep to its kind is noted as odd."""
+    types = set(map(type, cells))
+    if kind == "blob" and types <= {bytes, _NONE}:
+        return [None if c is None else c.hex() for c in cells]
+    fits = types <= _FITTING.get(kind, set())
+    if fits and kind == "datetime":
+        fits = all(c is None or _PLAIN_MOMENT.fullmatch(c) for c in cells)
+    if fits and kind == "boolean":
+        return [None if c is None else bool(c) for c in cells]
+    if fits:
+        return (
+            [repr(c) if type(c) is float and math.isinf(c) else c for c in cells] if kind == "real" else cells
+        )
+    odd.add(place)
+    return [c if c is None or type(c) is str else c.hex() if type(c) is bytes else repr(c) for c in cells]
+
+
+def _copy(lines: Path, names: list[str], types: list[str], target: Path, count: int, memory: str) -> None:
+    shape = {f"c{place}": "VARCHAR" if kind == "BLOB" else kind for place, kind in enumerate(types)}
+    fields = ", ".join(
+        f"{f'unhex(c{place})' if kind == 'BLOB' else f'c{place}'} AS {_quoted(name)}"
+        for place, (name, kind) in enumerate(zip(unique_names(names), types, strict=True))
+    )
+    struct = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in shape.items()) + "}"
+    source = f"read_json(?, format='newline_delimited', columns={struct}, maximum_object_size={_OBJECT})"
+    if count == 0:
+        source = (
+            "(SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in shape.items()) + " LIMIT 0)"
+        )
+    with closing(locked_duckdb(lines, target, memory=memory)) as raw:
+        raw.execute(
+            f"COPY (SELECT {fields} FROM {source}) TO {_text(str(target))}"
+            f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP_ROWS}, USE_TMP_FILE false)",
+            [str(lines)] if count else [],
+        )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _read(request: Request, raw: Any) -> Found:

@@ -16,7 +16,7 @@ from runtime.tabular.options import ParseOptions
 from runtime.tabular.staging import remove_staging
 from runtime.workers.pool import Workers
 
-__all__ = ("Loaded", "Preview", "load", "parse_options", "preview")
+__all__ = ("Loaded", "Preview", "load", "parse_options", "preview", "whole")
 
 _PREVIEW_S = 30.0
 
@@ -119,7 +119,7 @@ async def load(
         InputError: the file cannot be read; one clear reason.
         LimitExceeded: it is more than a worker may hold, or has too many columns.
     """
-    args = {"path": _whole(path), "options": _plain(options), "staging": _whole(staging)}
+    args = {"path": whole(path), "options": _plain(options), "staging": whole(staging)}
     try:
         found = await workers.run("runtime.tabular.load:load", args, on_progress=on_progress, account=account)
     except BaseException:
@@ -136,20 +136,15 @@ async def preview(
     Raises:
         InputError: the file cannot be read; one clear reason.
     """
-    args = {"path": _whole(path), "options": _plain(options), "rows": rows}
+    args = {"path": whole(path), "options": _plain(options), "rows": rows}
     found = await workers.run("runtime.tabular.load:preview", args, lane="read", deadline_s=_PREVIEW_S)
     return Preview.from_plain(found)
-
-
-def _whole(path: Path) -> str:
-    # A worker's working folder is not the service's.
-    return str(path.absolute())
 
 
 def _plain(options: ParseOptions | Mapping[str, Any] | None) -> dict[str, Any]:
     return parse_options(options).model_dump(mode="json", exclude_defaults=True)
 
 
-def _full(path: Path) -> str:
+def whole(path: Path) -> str:
     """Return a path as a worker finds it, whose working folder is another."""
     return str(path.absolute())
