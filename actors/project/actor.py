@@ -11,8 +11,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field as Doc
 
+from actors.landing import clear_unlanded
 from actors.project.catalogue import MIGRATIONS, PREFIX, tidy
 from actors.project.exploring import ExploreMethods
+from actors.project.exports import ExportMethods
 from actors.project.holds import Holds
 from actors.project.imports import ImportMethods
 from actors.project.pipelines import PipelineMethods
@@ -43,6 +45,7 @@ PROJECT = replace(
 
 class ProjectActor(
     ImportMethods,
+    ExportMethods,
     PipelineMethods,
     ReadMethods,
     ExploreMethods,
@@ -67,6 +70,7 @@ class ProjectActor(
         """Drop what a crash left half filled."""
         tx.execute("PRAGMA secure_delete=FAST")
         tidy(tx)
+        clear_unlanded(tx)
 
     @method(read_only=True, concurrent=True)
     async def list_jobs(self, limit: Annotated[int, Doc(ge=1, le=1000)] = 100) -> list[Job]:

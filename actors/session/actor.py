@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from actors.landing import clear_unlanded
 from actors.promotion import PromotionMethods
 from actors.session.state import StateMethods
 from actors.session.statements import StatementMethods
@@ -21,6 +22,7 @@ from runtime.guard import SESSION, Policy
 from runtime.jobs import Job
 from runtime.method import method
 from runtime.storage.profiles import Durability
+from runtime.storage.transaction import Transaction
 from sandbox.runs import CodeMethods
 from sandbox.tools.methods import ServerMethods
 
@@ -47,6 +49,10 @@ class SessionActor(
     policy: ClassVar[Policy | None] = SESSION
     ttl: ClassVar[timedelta | None] = timedelta(hours=24)
     promotes_to: ClassVar[str | None] = "project"
+
+    def on_open(self, tx: Transaction) -> None:
+        """Drop what a crash left of copies into the session."""
+        clear_unlanded(tx)
 
     @classmethod
     def ttl_seconds(cls, host: Host) -> float | None:

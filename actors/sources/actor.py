@@ -1,7 +1,7 @@
 """The catalogue of data sources: one for each account, which registers, imports, queries and copies.
 
 Every method is declared once here; HTTP (with the paths of data-sources.md), CLI and tool schemas are views of it.
-The methods live in the mixins beside this file: `listing`, `importing`, `querying`.
+The methods live in the mixins beside this file: `listing`, `importing`, `querying`, `copying`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from actors.sources.catalogue import MIGRATIONS, every, mark_interrupted
+from actors.sources.copying import CopyMethods
 from actors.sources.listing import sweep
-from actors.sources.querying import QueryMethods
 from actors.sources.service import SourcesService
 from runtime.actor import Actor
 from runtime.alarms import AlarmEvent
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ("SourcesActor",)
 
 
-class SourcesActor(QueryMethods, Actor, type_name="sources"):
+class SourcesActor(CopyMethods, Actor, type_name="sources"):
     """The data sources of an account."""
 
     default_name: ClassVar[str | None] = "default"

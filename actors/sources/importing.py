@@ -204,11 +204,11 @@ class ImportMethods(ListingMethods):
             options=dict(options or {}),
         )
 
-    async def _add(self, source: Source, name: str | None) -> Source:
+    async def _add(self, source: Source, name: str | None, *, stem: str | None = None) -> Source:
         checked = None if name is None else check_source_name(name)
 
         def write(tx: Transaction) -> Source:
-            named = replace(source, name=checked or free_name(tx, _stem(source.label)))
+            named = replace(source, name=checked or free_name(tx, stem or _stem(source.label)))
             insert(tx, named)
             return named
 
@@ -225,10 +225,16 @@ class ImportMethods(ListingMethods):
     async def _begin(self, source: Source, upload: str | None) -> Source:
         """Start the job that imports a source. `upload` is the file's name in the folder; None: its origin."""
         record = await self._instance.jobs.start("import", {"source": source.id, "upload": upload})
+        return await self._note_import(source.id, record.id)
+
+    async def _note_import(self, source_id: str, job_id: str) -> Source:
+        """Say that a job imports a source; the job and whoever started it both do, and the second changes nothing."""
 
         def write(tx: Transaction) -> Source:
-            begun = replace(find(tx, source.id), status="importing", import_id=record.id, error=None)
-            save(tx, begun)
+            begun = find(tx, source_id)
+            if begun.import_id != job_id:
+                begun = replace(begun, status="importing", import_id=job_id, error=None)
+                save(tx, begun)
             return begun
 
         return await self._instance.connection.run(write)
@@ -237,7 +243,7 @@ class ImportMethods(ListingMethods):
     async def import_job(self, progress: JobProgress, source: str, upload: str | None) -> dict[str, Any]:
         """Import a file as the newest version of a source."""
         started = time.monotonic()
-        found = await self._find(source)
+        found = await self._note_import(source, progress.record.id)
         tracker = self._latest[progress.record.id] = Tracker(progress, self._publish)
         while len(self._latest) > 100:
             del self._latest[next(iter(self._latest))]

@@ -32,7 +32,7 @@ from runtime.storage.rows import RowFormat
 from runtime.streams import Ready
 from runtime.values import dumps
 
-__all__ = ("QueryMethods", "SourceRows")
+__all__ = ("QueryMethods", "SourceRows", "is_other")
 
 Params = Annotated[
     Any,
@@ -247,21 +247,31 @@ class QueryMethods(ImportMethods):
                     "actors.sources.lite:query", {**args, **self._lite_place(main)}, seconds
                 )
             except SqlError as error:
-                # SQLite does not know the table, and a source is called so: the statement joins sources.
-                if not _is_other(error, others):
+                if not is_other(error, others):
                     raise
         temp = self._temp()
-        args |= {
+        try:
+            args |= await self._engine_args(main, others, states, temp)
+            return await self._run("actors.sources.ask:ask", args, seconds)
+        finally:
+            await asyncio.shield(in_thread(shutil.rmtree, temp, ignore_errors=True))
+
+    async def _engine_args(
+        self,
+        main: Source | None,
+        others: Sequence[Source],
+        states: dict[str, tuple[str, float]],
+        temp: str,
+    ) -> dict[str, Any]:
+        """Return what DuckDB needs to know beside the statement."""
+        limits = self._host.settings.limits
+        return {
             "sources": await self._places(main, others, states),
             "memory_bytes": limits.source_memory_bytes,
             "threads": limits.source_threads,
             "temp": temp,
             "temp_bytes": limits.source_temp_bytes,
         }
-        try:
-            return await self._run("actors.sources.ask:ask", args, seconds)
-        finally:
-            await asyncio.shield(in_thread(shutil.rmtree, temp, ignore_errors=True))
 
     async def _run(self, task: str, args: dict[str, Any], seconds: float) -> bytes:
         limits = self._host.settings.limits
@@ -340,7 +350,8 @@ def _plain_params(params: Any) -> Any:
     )
 
 
-def _is_other(error: DuraliteError, others: Sequence[Source]) -> bool:
+def is_other(error: DuraliteError, others: Sequence[Source]) -> bool:
+    """Tell whether SQLite lacks a table that is another source: then the statement joins sources."""
     found = _MISSING.search(error.message)
     if found is None:
         return False
