@@ -26,6 +26,9 @@ DEFAULT_SESSION = "default-session"
 @click.option("--input", "-i", multiple=True, callback=pairs, help="name=value in `inputs`; JSON or text.")
 @click.option("--inputs", callback=json_object, help="A JSON object as `inputs`.")
 @click.option("--timeout", "wall", type=click.FloatRange(min=0.05), help="Seconds of wall time.")
+@click.option(
+    "--ask", multiple=True, help="Calls that need an approval, such as db.exec:DROP; may be given again."
+)
 async def run(
     client: Client,
     out: Output,
@@ -34,6 +37,7 @@ async def run(
     inputs: dict[str, Any],
     input: dict[str, Any],
     wall: float | None,
+    ask: tuple[str, ...],
 ) -> int:
     """Run a Python program in the sandbox, with a session's database in scope as `db`.
 
@@ -43,6 +47,8 @@ async def run(
     body: dict[str, Any] = {"code": _text(file), "inputs": {**inputs, **input}}
     if wall is not None:
         body["limits"] = {"wall_s": wall}
+    if ask:
+        body["ask"] = ask
     result = await client.call("POST", session_path(session, "run"), body)
     if out.as_json:
         out.json(result)
