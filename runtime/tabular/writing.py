@@ -98,15 +98,16 @@ async def download(
     options: WriteOptions | Mapping[str, Any] | None = None,
     hold: Callable[[], Callable[[], None]] | None = None,
     account: str | None = None,
+    folder: Path | None = None,
 ) -> Download:
     """Return a table as a body that is sent in pieces, `name` without its ending.
 
     It returns when the first bytes are there (csv, ndjson), or the whole file (parquet, xlsx), so that what fails
     before is an error and no cut body. `hold` is called before the worker opens the file; what it returns is called
-    when the worker is done with it.
+    when the worker is done with it. The file lies in a folder of its own within `folder` (None: the system's).
     """
-    folder = Path(await _in_thread(lambda: tempfile.mkdtemp(prefix="duralite-export-")))
-    export = _Export(folder, folder / f"data.{format}", follow=format in ("csv", "ndjson"))
+    place = await _in_thread(lambda: _temporary(folder))
+    export = _Export(place, place / f"data.{format}", follow=format in ("csv", "ndjson"))
     release = hold() if hold is not None else None
     work = asyncio.get_running_loop().create_task(
         write_table(
@@ -131,8 +132,14 @@ async def download(
         raise
     chunks = export.chunks()
     # A body that nobody begins to read never comes to its end.
-    weakref.finalize(chunks, shutil.rmtree, folder, True)
+    weakref.finalize(chunks, shutil.rmtree, place, True)
     return Download(chunks, MEDIA_TYPES[format], f"{name}.{format}")
+
+
+def _temporary(folder: Path | None) -> Path:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="export-" if folder else "duralite-export-", dir=folder)).absolute()
 
 
 class _Export:
