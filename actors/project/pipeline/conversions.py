@@ -48,20 +48,15 @@ def conversion(
 
 def to_number(cell: Sql) -> Sql:
     """Return the number that a text is. Plain digits are converted by SQLite, the rest by a function."""
-    digits = negate_glob(cell, "*[^0-9]*")
-    whole = both(digits, op(call("length", cell), "<=", integer(18)), op(cell, "<>", text("")))
-    real = both(
-        op(cell, "glob", text("[0-9]*.[0-9]*")),
-        negate_glob(cell, "*[^0-9.]*"),
-        negate_glob(cell, "*.*.*"),
-        op(call("length", cell), "<=", integer(16)),
-    )
-    return when(
-        (whole, cast(cell, "INTEGER")),
+    odd = call("dl_number", cell, text("plain"))
+    usual = both(negate_glob(cell, "*[^0-9.]*"), op(call("length", cell), "<=", integer(16)))
+    real = both(op(cell, "glob", text("[0-9]*.[0-9]*")), negate_glob(cell, "*.*.*"))
+    digits = when(
+        (op(call("instr", cell, text(".")), "=", integer(0)), cast(call("nullif", cell, text("")), "INTEGER")),
         (real, cast(cell, "REAL")),
-        (is_null(cell), exp.Null()),
-        other=call("dl_number", cell, text("plain")),
+        other=odd,
     )
+    return when((usual, digits), (is_null(cell), exp.Null()), other=odd)
 
 
 def negate_glob(cell: Sql, pattern: str) -> Sql:

@@ -301,7 +301,7 @@ class Draft:
 
     def push(self, *, limit: int | None = None, offset: int | None = None) -> None:
         """Make the level a subquery; then all columns are plain."""
-        query = self.query(limit=limit, offset=offset)
+        query = self.query(limit=limit, offset=offset, keep=False)
         for i, key in enumerate(self.order):
             query.append("expressions", exp.alias_(key.expr.copy(), f"k{i}"))
         self.over(query)
@@ -328,15 +328,23 @@ class Draft:
         self.row = call("dl_count", integer(self.slot()))
 
     def query(
-        self, *, limit: int | None = None, offset: int | None = None, ordered: bool = False
+        self,
+        *,
+        limit: int | None = None,
+        offset: int | None = None,
+        ordered: bool = False,
+        keep: bool = True,
     ) -> exp.Select:
-        """Return the level as a query: `row_id`, then `c0`, … A limit of None keeps all rows."""
+        """Return the level as a query: `row_id`, then `c0`, … A limit of None keeps all rows.
+
+        Without `keep` the level is part of the query from then on, which spares a copy of all levels below.
+        """
         query = exp.Select(
             expressions=[
                 exp.alias_(self.row.copy(), "row_id"),
                 *(exp.alias_(c.expr.copy(), f"c{i}") for i, c in enumerate(self.columns)),
             ]
-        ).from_(self._from.copy())
+        ).from_(self._from.copy() if keep else self._from, copy=False)
         if self._joins:
             query.set("joins", [j.copy() for j in self._joins])
         # SQLite merges a subquery into its parent unless the subquery has a LIMIT and the parent a WHERE

@@ -179,10 +179,9 @@ def _show_date(text: Cell, pattern: str) -> str | None:
 
 
 _PURE: dict[str, tuple[int, Callable[..., Any]]] = {
-    "dl_upper": (1, lambda t: None if t is None else str(t).upper()),
-    "dl_lower": (1, lambda t: None if t is None else str(t).lower()),
+    "dl_capitals": (1, lambda t: None if t is None else str(t).upper()),
+    "dl_small": (1, lambda t: None if t is None else str(t).lower()),
     "dl_title": (1, lambda t: None if t is None else _title(str(t))),
-    "dl_fold": (1, lambda t: None if t is None else str(t).casefold()),
     "dl_plain": (1, lambda t: None if t is None else _CONTROL.sub("", str(t))),
     "dl_one_space": (1, lambda t: None if t is None else _SPACE.sub(" ", str(t)).strip()),
     "dl_nfc": (1, lambda t: None if t is None else unicodedata.normalize("NFC", str(t))),
@@ -211,6 +210,10 @@ _PURE: dict[str, tuple[int, Callable[..., Any]]] = {
 }
 
 
+_BARE: dict[str, Callable[[str], str]] = {"dl_upper": str.upper, "dl_lower": str.lower, "dl_fold": str.casefold}
+"""Functions that are called for text alone, and cannot fail on it."""
+
+
 class Functions:
     """Our functions on one connection, and what they have seen.
 
@@ -226,14 +229,16 @@ class Functions:
         self.error: Exception | None = None
         self._modes: dict[int, str] = {}
         self._raise: Callable[[int, int, Cell], Exception] | None = None
-        self._last: dict[int, tuple[int, Cell]] = {}
+        self._rows: dict[int, int] = {}
+        self._values: dict[int, Cell] = {}
         self._numbers: Counter[int] = Counter()
         for name, (arguments, function) in _PURE.items():
             connection.create_function(name, arguments, self._told(function), deterministic=True)
+        for name, bare in _BARE.items():
+            connection.create_function(name, 1, bare, deterministic=True)
         connection.create_function("dl_note", 3, self._told(self._note))
-        connection.create_function("dl_fill", 4, self._told(self._fill))
+        connection.create_function("dl_fill", 4, self._filler())
         connection.create_function("dl_count", 1, self._count)
-        connection.create_function("dl_fail", 1, self._told(self._fail))
 
     def expect(self, modes: dict[int, str], error: Callable[[int, int, Cell], Exception]) -> None:
         """Say what a counted cell means in each slot (fail, null, skip), and which error a failing one makes."""
@@ -242,7 +247,8 @@ class Functions:
 
     def restart(self) -> None:
         """Forget the rows seen: the next statement reads from the start. The counts stay."""
-        self._last.clear()
+        self._rows.clear()
+        self._values.clear()
         self._numbers.clear()
 
     def _told(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -266,17 +272,22 @@ class Functions:
             kept.append((row, str(cell)[:80]))
         return 0 if mode == "skip" else 1
 
-    def _fill(self, slot: int, row: int, cell: Cell, empty: int) -> Cell:
-        before, last = self._last.get(slot, (-(2**63), None))
-        if row < before:
-            raise InternalError("Rows reached a step out of order.")
-        value = last if empty else cell
-        self._last[slot] = (row, value)
-        return value
+    def _filler(self) -> Callable[[int, int, Cell, int], Cell]:
+        rows, values = self._rows, self._values
+
+        def fill(slot: int, row: int, cell: Cell, empty: int) -> Cell:
+            # Called for every row of a column: two dictionaries are the least that can remember.
+            if row < rows.get(slot, row):
+                self.error = InternalError("Rows reached a step out of order.")
+                raise self.error
+            rows[slot] = row
+            if empty:
+                return values.get(slot)
+            values[slot] = cell
+            return cell
+
+        return fill
 
     def _count(self, slot: int) -> int:
         self._numbers[slot] += 1
         return self._numbers[slot]
-
-    def _fail(self, message: str) -> None:
-        raise StepError(message)

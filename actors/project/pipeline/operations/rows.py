@@ -83,17 +83,22 @@ class Deduplicate(BaseStep):
 
     def apply(self, draft: Draft) -> None:
         names = draft.require(self.columns) if self.columns else draft.names
-        draft.in_order()
-        draft.push()
+        draft.settle()
         keys = [draft.columns[draft.index(name)].expr for name in names]
-        first = exp.Min(this=draft.row.copy())
-        # With one min() in the list SQLite takes the other columns from the row that has it (documented under
-        # "bare columns in an aggregate query").
-        query = draft.query()
-        query.expressions[0].set("this", first)
-        query.set("group", exp.Group(expressions=[key.copy() for key in keys]))
-        draft.over(query)
-        draft.order = [Key(draft.row)]
+        # What goes away is listed, which is less than what stays: only the keys and the numbers of rows are sorted.
+        number = exp.Window(
+            this=call("row_number"),
+            partition_by=[key.copy() for key in keys],
+            order=exp.Order(expressions=[exp.Ordered(this=draft.row.copy(), nulls_first=True)]),
+        )
+        numbered = exp.Select(
+            expressions=[exp.alias_(draft.row.copy(), "row_id"), exp.alias_(number, "n")]
+        ).from_(draft.source)
+        again = exp.Select(expressions=[exp.column("row_id", "twice")]).from_(
+            exp.Subquery(this=numbered, alias=exp.TableAlias(this=exp.to_identifier("twice")))
+        )
+        again.set("where", exp.Where(this=op(exp.column("n", "twice"), ">", integer(1))))
+        draft.keep(exp.Not(this=exp.In(this=draft.row.copy(), query=exp.Subquery(this=again))))
 
 
 class SortKey(BaseModel):

@@ -67,7 +67,7 @@ class Trim(_TextStep):
 
     def apply(self, draft: Draft) -> None:
         for name in draft.names if self.columns is None else draft.require(self.columns):
-            column = draft.take(name, uses=1)
+            column = draft.take(name)
             if column.type == "string":
                 draft.replace(name, trimmed(column.expr))
 
