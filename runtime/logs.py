@@ -66,7 +66,7 @@ def set_up_logs(settings: Settings, stream: TextIO | None = None) -> None:
     root.setLevel(max(level, logging.INFO))
     # Debug lines of other libraries are theirs to read, not an operator's.
     logging.getLogger("duralite").setLevel(level)
-    for noisy in ("uvicorn", "uvicorn.error"):
+    for noisy in ("uvicorn", "uvicorn.error", "mcp", "sse_starlette", "httpx", "httpx2"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
 
 
