@@ -19,7 +19,7 @@ from runtime.tabular.decode import Encoding, detect
 from runtime.tabular.fill import Slice
 from runtime.tabular.lines import Lines, Pieces
 from runtime.tabular.options import ParseOptions
-from runtime.tabular.sniff import Dialect, is_header, read_rows, sniff, table_start
+from runtime.tabular.sniff import Dialect, excel_mark, is_header, read_rows, sniff, table_start
 from runtime.tabular.staging import MAX_COLUMNS, too_wide
 
 __all__ = ("Delimited",)
@@ -67,8 +67,7 @@ class Delimited:
         if self._comment is not None:
             sample = ["\n" if line.startswith(self._comment) else line for line in sample]
         self.dialect = sniff(sample[self._top - 1 :], options)
-        marked = sample[0].strip().lower().startswith("sep=") and len(sample[0].strip()) == 5
-        if marked and options.delimiter is None and self._top == 1:
+        if excel_mark(sample) is not None and options.delimiter is None and self._top == 1:
             self._skip = 1
         elif self._comment is None and not options.bounded:
             self._skip = self._leading_comments(sample)
@@ -107,10 +106,10 @@ class Delimited:
             count += 1
         if not count or count == len(sample):
             return 0
-        below = read_rows(sample[count : count + 5], self.dialect)
+        below = read_rows(sample[count:], self.dialect)
         last = read_rows(sample[count - 1 : count], self.dialect)
-        # A last one that is as wide as the table holds its names.
-        if below and last and len(last[0]) == len(below[0]) and len(below[0]) > 1:
+        # A last one that is as wide as the table holds its names, unless the row below it does.
+        if below and last and len(last[0]) == len(below[0]) > 1 and not is_header(below[0], below[1:]):
             count -= 1
         return count
 

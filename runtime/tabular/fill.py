@@ -105,7 +105,8 @@ class Filler(ABC):
 
     def widened(self, before: Kind, kind: Kind, stored: int) -> None:
         """Take note that rows were stored as another kind."""
-        if kind == "text" and before != "empty" and not self.can_be_text_again(before):
+        # Of what is missing in a column of nothing else, nobody knows afterwards what was '' and what a null word.
+        if kind == "text" and (self.nulls if before == "empty" else not self.can_be_text_again(before)):
             raise Again
         if kind == "text" or (kind == "real" and before == "integer"):
             self.was = before if self.was in (None, "empty") else self.was
@@ -150,7 +151,7 @@ def fill(
         except Again:
             for piece in pieces:
                 table.look(piece)
-            kinds = [column.kind for column in table.columns]
+            kinds = ["text" if column.kind == "empty" else column.kind for column in table.columns]
             mixed = [column.mixed for column in table.columns]
             staging.restart()
     if kinds:
@@ -204,6 +205,8 @@ class _Table:
         for piece in pieces:
             self._take(piece)
             on_rows(self._staging.rows)
+        if any(column.kind == "empty" and column.nulls for column in self.columns):
+            raise Again
 
     def look(self, piece: Slice) -> None:
         """Widen the kinds of all columns to what a slice holds, without storing it."""

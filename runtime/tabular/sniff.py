@@ -15,10 +15,11 @@ from typing import Any
 from runtime.tabular.cells import TextCells
 from runtime.tabular.options import ParseOptions
 
-__all__ = ("Dialect", "is_header", "sniff", "table_start")
+__all__ = ("Dialect", "excel_mark", "is_header", "read_rows", "sniff", "table_start")
 
-_DELIMITERS = (",", "\t", ";", "|", "\x01", ":", " ")
-_WEAK = frozenset(": ")
+_DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
+_NONE = "\x1f"
+_LONE = 0.3
 _ROWS = 200
 
 
@@ -32,8 +33,8 @@ class Dialect:
     doubled: bool = True
 
     def plain(self) -> dict[str, Any]:
-        """Return it as plain data, as reports show it."""
-        return {"delimiter": self.delimiter, "quote": self.quote}
+        """Return it as plain data, as reports show it; the delimiter is None where a line is one cell."""
+        return {"delimiter": None if self.delimiter == _NONE else self.delimiter, "quote": self.quote}
 
     def reader_options(self) -> dict[str, Any]:
         """Return the keyword arguments of `csv.reader`."""
@@ -47,26 +48,33 @@ class Dialect:
 
 def sniff(lines: Sequence[str], options: ParseOptions) -> Dialect:
     """Return the dialect of a file from its first lines; what the options say is taken as said."""
-    if (
-        options.delimiter is None
-        and lines
-        and lines[0].strip().lower().startswith("sep=")
-        and len(lines[0].strip()) == 5
-    ):
-        return Dialect(lines[0].strip()[4], _quote(lines, lines[0].strip()[4], options))
-    delimiters = _DELIMITERS if options.delimiter is None else (options.delimiter,)
-    best, score = Dialect(quote=_quote(lines, ",", options)), 0.0
-    for delimiter in delimiters:
-        quote = _quote(lines, delimiter, options)
-        found = Dialect(delimiter, quote, _spaced(lines, delimiter, quote), _doubled(lines, quote))
+    marked = excel_mark(lines) if options.delimiter is None else None
+    if marked is not None:
+        return Dialect(marked, _quote(lines, marked, options))
+    if options.delimiter is not None:
+        return _dialect(lines, options.delimiter, options)
+    best, score = Dialect(_NONE, _quote(lines, ",", options)), 0.0
+    # A first line without any delimiter is more likely the name of a single column than a title, unless most
+    # of the other lines agree on one.
+    if lines and not any(delimiter in lines[0] for delimiter in _DELIMITERS[:-1]):
+        score = _LONE
+    for delimiter in _DELIMITERS:
+        found = _dialect(lines, delimiter, options)
         scored = _score(lines, found)
         if scored > score * 1.001:
             best, score = found, scored
-    return (
-        best
-        if options.delimiter is None or score
-        else Dialect(options.delimiter, best.quote, best.space, best.doubled)
-    )
+    return best
+
+
+def excel_mark(lines: Sequence[str]) -> str | None:
+    """Return the delimiter that a first line like `sep=;` names, as Excel writes it."""
+    first = lines[0].strip() if lines else ""
+    return first[4] if len(first) == 5 and first.lower().startswith("sep=") else None
+
+
+def _dialect(lines: Sequence[str], delimiter: str, options: ParseOptions) -> Dialect:
+    quote = _quote(lines, delimiter, options)
+    return Dialect(delimiter, quote, _spaced(lines, delimiter, quote), _doubled(lines, quote))
 
 
 def _score(lines: Sequence[str], dialect: Dialect) -> float:
@@ -81,7 +89,19 @@ def _score(lines: Sequence[str], dialect: Dialect) -> float:
     even = count / len(rows)
     # A title or two above a short table must not speak for a delimiter that no other row has.
     score = even * even * (2 + min(width, 20) / 20)
-    return score * 0.4 if dialect.delimiter in _WEAK else score
+    if dialect.delimiter != " ":
+        return score
+    # Words stand between spaces in any text: only an even table with a column of values is one.
+    return score * 0.4 if even == 1 and width >= 3 and _has_values(rows[1:]) else 0.0
+
+
+def _has_values(rows: Sequence[Sequence[str]]) -> bool:
+    for cells in zip(*rows, strict=True):
+        column = TextCells()
+        column.take(cells)
+        if column.kind not in ("empty", "text"):
+            return True
+    return False
 
 
 def read_rows(lines: Sequence[str], dialect: Dialect) -> list[list[str]]:
