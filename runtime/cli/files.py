@@ -89,7 +89,7 @@ async def follow(client: Client, out: Output, path: str, job: Mapping[str, Any])
         while record["state"] == "running":
             await asyncio.sleep(_LOOK_S)
             record = await client.call("GET", f"{path}/get_job", query={"id": job["id"]})
-            about = " ".join(filter(None, (record["kind"], record["phase"], record["message"])))
+            about = " ".join(filter(None, (job["kind"], record["phase"], record["message"])))
             progress.update(task, description=about, completed=record["done"], total=record["total"])
     if record["state"] != "done":
         raise ServiceError(dict(record["error"] or {"detail": f"The job ended as {record['state']}."}))

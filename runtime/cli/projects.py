@@ -85,8 +85,7 @@ async def import_(
         out.json(result)
         return
     _show_columns(out, result["columns"])
-    for warning in result["warnings"]:
-        out.note(f"warning: {warning}", style="yellow")
+    _show_warnings(out, result["warnings"])
     out.note(f"imported {counted(result['rowCount'], 'row')} into {name!r}", style="")
 
 
@@ -230,10 +229,151 @@ async def export(
     out.note(f"wrote {target} ({size:,} bytes)", style="")
 
 
-def _add(*commands: Any) -> tuple[click.Group]:
+@projects.group("pipeline", epilog="\b\nExample:\n  duralite projects pipeline run flights late steps.json")
+def pipeline() -> None:
+    """Save, check, preview and run pipelines of a project."""
+
+
+@connected("ls", example="duralite projects pipeline ls flights")
+@click.argument("name")
+async def pipeline_ls(client: Client, out: Output, name: str) -> None:
+    """List the pipelines of a project."""
+    found = await client.call("GET", _path(name, "list_pipelines"))
+    if out.as_json:
+        out.json(found)
+        return
+    rows = [[p["id"], p["title"], p["steps"], *_result_cells(p["result"])] for p in found]
+    out.table(("pipeline", "title", "steps", "rows", "executed", "stale"), rows)
+
+
+def _result_cells(result: dict[str, Any] | None) -> list[Any]:
+    return [None, None, None] if result is None else [result["rows"], result["executed"], result["stale"]]
+
+
+@connected("show", example="duralite projects pipeline show flights late --json > late.json")
+@click.argument("name")
+@click.argument("pipeline")
+async def pipeline_show(client: Client, out: Output, name: str, pipeline: str) -> None:
+    """Show the steps of a pipeline; --json gives the document that `save` takes."""
+    found = await client.call("GET", _path(name, "get_pipeline"), query={"pipeline_id": pipeline})
+    if out.as_json:
+        out.json(found["document"])
+        return
+    for number, step in enumerate(found["steps"], 1):
+        settings = {key: value for key, value in step.items() if key != "operation"}
+        out.text(f"{number}. {step['operation']} {orjson.dumps(settings).decode()}")
+
+
+@connected("save", example="duralite projects pipeline save flights late steps.json")
+@click.argument("name")
+@click.argument("pipeline")
+@click.argument("steps", type=click.File("rb"))
+@click.option("--title", help="What people call it.")
+async def pipeline_save(
+    client: Client, out: Output, name: str, pipeline: str, steps: Any, title: str | None
+) -> None:
+    """Save steps (a JSON list, or a document that `show` wrote; `-` reads stdin) as a pipeline."""
+    body = {"pipeline_id": pipeline, "steps": _steps(steps), "title": title}
+    saved = await client.call("POST", _path(name, "save_pipeline"), body)
+    if out.as_json:
+        out.json(saved)
+    out.note(f"saved {pipeline!r} with {len(saved['steps'])} steps", style="")
+
+
+def _steps(file: Any) -> Any:
+    try:
+        return orjson.loads(file.read())
+    except orjson.JSONDecodeError as error:
+        raise click.UsageError(f"The steps are not JSON: {error}.") from None
+
+
+@connected("check", example="duralite projects pipeline check flights late")
+@click.argument("name")
+@click.argument("pipeline")
+@click.argument("steps", type=click.File("rb"), required=False)
+async def pipeline_check(client: Client, out: Output, name: str, pipeline: str, steps: Any) -> None:
+    """Check steps (the saved ones unless given) and show the SQL; nothing runs."""
+    body = {"pipeline_id": pipeline, "steps": None if steps is None else _steps(steps)}
+    plan = await client.call("POST", _path(name, "check_pipeline"), body)
+    if out.as_json:
+        out.json(plan)
+        return
+    out.text("\n\n".join(plan["sql"]))
+    out.note("columns: " + ", ".join(f"{c['name']} ({c['type']})" for c in plan["columns"]))
+
+
+@connected("preview", example="duralite projects pipeline preview flights late --up-to 2")
+@click.argument("name")
+@click.argument("pipeline")
+@click.argument("steps", type=click.File("rb"), required=False)
+@click.option("--up-to", "up_to_step", type=click.IntRange(min=0), help="Stop after this step.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="Rows.")
+async def pipeline_preview(
+    client: Client, out: Output, name: str, pipeline: str, steps: Any, up_to_step: int | None, limit: int
+) -> None:
+    """Show the first rows after a step; nothing is stored."""
+    body = {"pipeline_id": pipeline, "up_to_step": up_to_step, "limit": limit}
+    if steps is not None:
+        body["steps"] = _steps(steps)
+    page = await client.call("POST", _path(name, "preview_pipeline"), body)
+    if out.as_json:
+        out.json(page)
+        return
+    heads = [column["name"] for column in page["columns"]]
+    out.table(heads, [[row[head] for head in heads] for row in page["data"]])
+    _show_warnings(out, page["warnings"])
+
+
+@connected("run", example="duralite projects pipeline run flights late steps.json")
+@click.argument("name")
+@click.argument("pipeline")
+@click.argument("steps", type=click.File("rb"), required=False)
+async def pipeline_run(client: Client, out: Output, name: str, pipeline: str, steps: Any) -> None:
+    """Run a pipeline and store its result; steps that are given are saved first."""
+    body = {"pipeline_id": pipeline, "wait": False}
+    if steps is not None:
+        body["steps"] = _steps(steps)
+    started = await client.call("POST", _path(name, "execute"), body)
+    job = {"id": started["job"], "kind": "pipeline", "state": "running"}
+    result = (await follow(client, out, _path(name), job))["result"]
+    if out.as_json:
+        out.json({"pipelineId": pipeline, **result})
+        return
+    _show_warnings(out, result["warnings"])
+    out.note(f"{counted(result['rowCount'], 'row')} in the result of {pipeline!r}", style="")
+
+
+def _show_warnings(out: Output, warnings: list[Any]) -> None:
+    for warning in warnings:
+        text = warning.get("message", warning) if isinstance(warning, dict) else warning
+        out.note(f"warning: {text}", style="yellow")
+
+
+@connected("rm", example="duralite projects pipeline rm flights late")
+@click.argument("name")
+@click.argument("pipeline")
+async def pipeline_rm(client: Client, out: Output, name: str, pipeline: str) -> None:
+    """Delete a pipeline and its stored result."""
+    answer = await client.call("POST", _path(name, "delete_pipeline"), {"pipeline_id": pipeline})
+    if out.as_json:
+        out.json(answer)
+    out.note(f"deleted {pipeline!r}" if answer["deleted"] else f"there was no {pipeline!r}", style="")
+
+
+def _add(group: click.Group, *commands: Any) -> tuple[click.Group]:
     for command in commands:
-        projects.add_command(command)
-    return (projects,)
+        group.add_command(command)
+    return (group,)
 
 
-COMMANDS = _add(ls, import_, columns, data, sample, ask, export, rm)
+_add(
+    pipeline,
+    pipeline_ls,
+    pipeline_show,
+    pipeline_save,
+    pipeline_check,
+    pipeline_preview,
+    pipeline_run,
+    pipeline_rm,
+)
+COMMANDS = _add(projects, ls, import_, columns, data, sample, ask, export, rm)
