@@ -70,13 +70,16 @@ class ImportMethods(ListingMethods):
         upload: Annotated[Upload, Field(description="The file, as the request's body or as a form's file.")],
         name: Name = None,
         options: Options = None,
+        filename: Annotated[
+            str | None, Field(max_length=255, description="What the file is called, where the body does not say.")
+        ] = None,
     ) -> DataSource:
         """Make a source of an uploaded file: SQLite is registered as it is, CSV, XLSX and the like are imported.
 
         The answer comes at once, with `status` and `importId`; follow the import at GET /api/import/{importId}/progress.
         """
         self._need("new_data_sources")
-        label = upload.filename or name or "upload"
+        label = filename or upload.filename or name or "upload"
         is_sqlite = await in_thread(_is_sqlite, upload.path)
         source = self._new("sqlite" if is_sqlite else "parquet", label, size=upload.size, options=options)
         if not is_sqlite:

@@ -19,6 +19,7 @@ from runtime.cli.projects import COMMANDS as PROJECTS
 from runtime.cli.runs import COMMANDS as RUNS
 from runtime.cli.serve import COMMANDS as SERVE
 from runtime.cli.sessions import COMMANDS as SESSIONS
+from runtime.cli.sources import COMMANDS as SOURCES
 from runtime.cli.tools import COMMANDS as TOOLS
 
 __all__ = ("cli", "installed_version", "main")
@@ -54,6 +55,7 @@ for _command in (
     *RUNS,
     *SESSIONS,
     *PROJECTS,
+    *SOURCES,
     *KEYS,
     *TOOLS,
     *MCP,

@@ -102,6 +102,18 @@ async def clone(client: Client, out: Output, name: str, copy: str) -> None:
     out.note(f"copied {name!r} to {copy!r}", style="")
 
 
+@connected("promote", example="duralite sessions promote chat-42 --project orders")
+@click.argument("name")
+@click.option("--project", help="The project's name; else that of the session.")
+async def promote(client: Client, out: Output, name: str, project: str | None) -> None:
+    """Turn a session into a project for good; its name goes on working."""
+    await client.call("GET", session_path(name))
+    answer = await client.call("POST", session_path(name, "promote"), {"project": project})
+    if out.as_json:
+        out.json(answer)
+    out.note(f"{name!r} is the project {answer['name']!r} now", style="")
+
+
 @connected("export", example="duralite sessions export chat-42 --output chat-42.sqlite")
 @click.argument("name")
 @click.option(
@@ -151,4 +163,4 @@ def _add(*commands: Any) -> tuple[click.Group]:
     return (sessions,)
 
 
-COMMANDS = _add(ls, show, rm, pin, unpin, clone, export, import_)
+COMMANDS = _add(ls, show, rm, pin, unpin, clone, promote, export, import_)
