@@ -147,7 +147,7 @@ def _bound_tool(path: str, tool: Tool, limits: Limits, redactor: Redactor) -> Bo
 
 
 def _parameters(schema: Any, redactor: Redactor) -> tuple[list[ParamSpec], dict[str, str]]:
-    """Return the parameters, required ones first as in a Python signature, and the server's name of each."""
+    """Return the parameters in the schema's order, and the server's name of each."""
     properties = _mapping(schema, "properties")
     listed = schema.get("required") if isinstance(schema, Mapping) else None
     required = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
@@ -168,7 +168,6 @@ def _parameters(schema: Any, redactor: Redactor) -> tuple[list[ParamSpec], dict[
                 doc=clean_text(redactor.text(doc), _PARAMETER_DOC_BYTES) if isinstance(doc, str) else "",
             )
         )
-    found.sort(key=lambda parameter: not parameter.required)
     titles = {name: title for title, name in names.items()}
     return found, {parameter.name: titles.get(parameter.name, parameter.name) for parameter in found}
 

@@ -121,8 +121,12 @@ def stage(value: Any, *, table: str | None, origin: str) -> Staged:
 
 def table_of(value: Any) -> tuple[list[str], list[list[Any]], str]:
     """Return names, the values of each column, and a text of what stands beside the rows."""
-    if isinstance(value, str):
-        value = _csv(value)
+    if isinstance(value, Mapping) and len(value) == 1 and isinstance(text := next(iter(value.values())), str):
+        # Many servers put their one text into an object.
+        inner = _read(text)
+        value = value if inner is text else inner
+    elif isinstance(value, str):
+        value = _read(value)
     if isinstance(value, Mapping):
         if (found := _named_columns(value)) is not None:
             return *found, ""
@@ -179,6 +183,16 @@ def _is_grid(names: list[Any], rows: list[Any]) -> bool:
     return all(isinstance(name, str) for name in names) and all(
         isinstance(row, list) and len(row) == len(names) for row in rows
     )
+
+
+def _read(text: str) -> Any:
+    """Return what a text holds, if it is a JSON list or object, or CSV; else the text itself."""
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return _csv(text)
 
 
 def _csv(text: str) -> Any:
