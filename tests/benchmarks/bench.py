@@ -14,7 +14,7 @@ from typing import Any
 
 from .figures import Pairs, in_turn
 from .load import Load
-from .servers import ROOT, Echo, Ours, Peer, Server
+from .servers import ROOT, BareTool, Echo, Ours, Peer, Server
 
 __all__ = ("Bench", "install_peer")
 
@@ -42,6 +42,10 @@ class Bench:
     def echo(self) -> Echo:
         """Return the bare echo, not yet started."""
         return Echo(self.folder, _free_port(), self.server_core)
+
+    def bare_tool(self) -> BareTool:
+        """Return a tool of the MCP library alone, not yet started."""
+        return BareTool(self.folder, _free_port(), self.server_core)
 
     def peers(self) -> list[Server]:
         """Return the peer in a list, or an empty one."""

@@ -27,7 +27,7 @@ from runtime.storage.watchdog import Watchdog
 
 from .load import Address, ask
 
-__all__ = ("ROOT", "Echo", "Ours", "Peer", "Server")
+__all__ = ("ROOT", "BareTool", "Echo", "Ours", "Peer", "Server")
 
 ROOT = Path(__file__).resolve().parents[2]
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -212,6 +212,16 @@ class Echo(Server):
     def command(self) -> list[str]:
         """Return the command."""
         return [sys.executable, "-m", f"{__package__}.echo", str(self.address[1])]
+
+
+class BareTool(Server):
+    """A tool of the MCP library alone (`bare_tool.py`)."""
+
+    name = "bare tool"
+
+    def command(self) -> list[str]:
+        """Return the command."""
+        return [sys.executable, "-m", f"{__package__}.bare_tool", str(self.address[1])]
 
 
 class Peer(Server):
