@@ -428,6 +428,7 @@ def _parsed(tx: Transaction, steps: Any) -> tuple[Step, ...]:
 
 
 def _title_in(steps: Any) -> str | None:
+    steps = loads(steps) if isinstance(steps, str) else steps
     title = steps.get("name") if isinstance(steps, Mapping) else None
     return title[:200] if isinstance(title, str) else None
 

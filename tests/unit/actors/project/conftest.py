@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from actors.project.actor import ProjectActor
 from runtime.clock import SystemClock
@@ -26,17 +29,51 @@ Rom,100.00,false,2024-02-01
 """
 
 
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Host]:
-    """A host with the project type alone."""
-    async with harness(tmp_path / "data", ProjectActor, clock=SystemClock()) as host:
+class Quiet(ProjectActor, type_name="project"):
+    """A project without a sandbox, which starts at once."""
+
+    @classmethod
+    async def start_type(cls, host: Host) -> None:
+        """Start nothing."""
+
+    @classmethod
+    async def stop_type(cls, host: Host) -> None:
+        """Stop nothing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the tests of this folder share one event loop, as the host that they share needs it."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and inspect.iscoroutinefunction(
+            getattr(item, "function", None)
+        ):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
+    """One host for all tests that need no settings of their own: its worker processes are warm."""
+    data = tmp_path_factory.mktemp("projects") / "data"
+    async with harness(data, Quiet, clock=SystemClock()) as host:
         yield host
+
+
+_NUMBERS = count(1)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def host(shared_host: Host) -> AsyncIterator[Host]:
+    """The shared host, with no files left in its folder for temporary files."""
+    yield shared_host
+    folder = shared_host.settings.data / "tmp"
+    left = [p for p in folder.rglob("*") if p.parent.name != "stages" and p.name != "stages"]
+    assert not left
 
 
 @pytest.fixture
 def project(host: Host) -> Stub:
     """A project without data."""
-    return host.namespace("project").get("p")
+    return host.namespace("project").get(f"p{next(_NUMBERS)}")
 
 
 @pytest.fixture
@@ -51,7 +88,7 @@ def load(project: Stub, tmp_path: Path) -> Import:
     return load
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def sales(project: Stub, load: Import) -> Stub:
     """A project with six sales."""
     job = await load(SALES)

@@ -102,7 +102,9 @@ def test_every_example_of_the_documentation_is_understood() -> None:
         assert read(example.format(text="city", number="amount"), NAMES, NUMBERS).form == form
 
 
-@pytest.mark.parametrize("question", ["", "?", "⟨c0⟩", "where " * 100, "how many rows where city is", "x" * 5000])
+@pytest.mark.parametrize(
+    "question", ["", "?", "⟨c0⟩", "where " * 100, "how many rows where city is", "x" * 5000]
+)
 def test_odd_questions_are_refused_and_nothing_more(question: str) -> None:
     """Marks in the question are not taken for columns."""
     with pytest.raises(NotUnderstood):

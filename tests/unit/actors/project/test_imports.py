@@ -165,8 +165,10 @@ async def test_the_original_can_be_parsed_again(host: Host, project: Stub, tmp_p
     assert job.result["rowCount"] == 2
     assert (await project.data(limit=1)).data == [{"column_1": "007", "column_2": "x"}]
     assert (await project.overview())["data"]["filename"] == "u.csv"
+    path = host.path_of(project.address)
+    assert len(list(path.parent.glob(f"{path.stem}*"))) > 1
     await host.delete(project.address)
-    assert [p for p in (host.settings.data / "actors").rglob("*") if p.is_file()] == []
+    assert list(path.parent.glob(f"{path.stem}*")) == []
 
 
 async def test_an_original_over_the_limit_is_not_kept(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from runtime.errors import Conflict, InputError, NotFound
 from runtime.namespace import Stub
@@ -125,7 +126,11 @@ async def test_columns_tell_types_and_statistics(sales: Stub) -> None:
     """From the catalogue: nothing is counted when they are asked for."""
     found = {c["name"]: c for c in (await sales.columns())["columns"]}
     assert found["amount"]["null_count"] == 1
-    assert (found["amount"]["min_value"], found["amount"]["max_value"], found["amount"]["scale"]) == (5.0, 100.0, 2)
+    assert (found["amount"]["min_value"], found["amount"]["max_value"], found["amount"]["scale"]) == (
+        5.0,
+        100.0,
+        2,
+    )
     assert found["paid"]["top"][0] == {"value": True, "count": 3}
     assert found["day"]["min_value"] == "2024-01-01"
 
@@ -151,7 +156,7 @@ async def test_rows_kept_aside_are_listed(project: Stub, load: Import) -> None:
 # Samples
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def numbers(project: Stub, load: Import) -> tuple[Stub, list[tuple[str, int | None]]]:
     """A project of a thousand rows, and the rows."""
     chance = random.Random(7)
@@ -244,7 +249,9 @@ async def test_the_sql_of_an_answer_gives_the_same_rows(numbers: Any) -> None:
         column = {"distribution": "k", "outliers": "v", "duplicates": "k"}.get(kind)
         found = await project.sample(kind=kind, column=column, pattern="a", n=5)
         again = await project.query(found.sql, found.params)
-        assert [list(row.values()) for row in again.rows] == [list(r.values())[: len(again.columns)] for r in found.rows]
+        assert [list(row.values()) for row in again.rows] == [
+            list(r.values())[: len(again.columns)] for r in found.rows
+        ]
 
 
 @pytest.mark.parametrize(
