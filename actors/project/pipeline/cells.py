@@ -162,7 +162,12 @@ def trimmed(node: Sql) -> Sql:
 
 
 def only_text(node: Sql, ascii: Sql, function: str) -> Sql:
-    """Return `ascii` for cells of ASCII, and a function of ours for the others: those alone cost a call."""
+    """Return `ascii` for cells of ASCII, and a function of ours for the others: those alone cost a call.
+
+    What is not a plain column is computed once, and given to the function whatever it is.
+    """
+    if not isinstance(node, exp.Column):
+        return call(function, node)
     return when((is_foreign(node), call(function, node)), other=ascii)
 
 

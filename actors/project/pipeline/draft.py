@@ -155,7 +155,7 @@ class Draft:
         self.order: list[Key] = []
         self._where: list[Sql] = []
         self._joins: list[exp.Join] = []
-        self._counts = False
+        self._sealed = False
 
     # What steps read
 
@@ -255,15 +255,20 @@ class Draft:
 
     def keep(self, condition: Sql) -> None:
         """Keep the rows for which a condition over plain columns is true."""
-        # A counted row must be counted whatever comes later, so the condition goes to a level of its own.
-        if self._counts:
-            raise AssertionError("a condition over a level that counts")
+        if self._sealed:
+            raise AssertionError("a condition over a sealed level")
+        # Behind what was there before: SQLite tests the conditions of a level in order, so a cell that a step
+        # counts is counted, whatever comes later.
         self._where.append(condition)
+
+    def seal(self) -> None:
+        """Have later conditions go to a level of their own, because an expression of this one must see all its rows."""
+        self._sealed = True
 
     def ready(self, names: Iterable[str] | None = None) -> None:
         """Make the columns named (or all) plain, and the level free for a condition."""
         chosen = self.columns if names is None else [c for c in self.columns if c.name in set(names)]
-        if self._counts or not all(c.plain for c in chosen):
+        if self._sealed or not all(c.plain for c in chosen):
             self.push()
 
     def convert(
@@ -274,9 +279,8 @@ class Draft:
         `mode` says what a cell that does not convert does: `fail` ends the run, `null` empties the cell, `skip`
         drops the row. `empty` makes the condition for cells that have nothing to convert.
         """
-        self.ready()
+        old = self.take(name)
         i = self.index(name)
-        old = self.columns[i]
         self.columns.append(Column("", type, make(old.expr)))
         self.push()
         old, new = self.columns[i], self.columns.pop()
@@ -284,7 +288,6 @@ class Draft:
         self.notes.append(Note(slot, self.step, self.operation, name, mode, what))
         lost = both(is_null(new.expr), negate(empty(old.expr)))
         self._where.append(when((lost, call("dl_note", integer(slot), old.expr, self.row)), other=integer(1)))
-        self._counts = True
         self.columns[i] = replace(new, name=old.name)
 
     def slot(self) -> int:

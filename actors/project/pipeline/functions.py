@@ -21,6 +21,7 @@ import orjson
 
 from runtime.errors import InternalError
 
+from .cells import SPACES
 from .dates import DateFormat
 from .numbers import parse_number, rounded, show_number
 from .table import StepError
@@ -179,8 +180,6 @@ def _show_date(text: Cell, pattern: str) -> str | None:
 
 
 _PURE: dict[str, tuple[int, Callable[..., Any]]] = {
-    "dl_capitals": (1, lambda t: None if t is None else str(t).upper()),
-    "dl_small": (1, lambda t: None if t is None else str(t).lower()),
     "dl_title": (1, lambda t: None if t is None else _title(str(t))),
     "dl_plain": (1, lambda t: None if t is None else _CONTROL.sub("", str(t))),
     "dl_one_space": (1, lambda t: None if t is None else _SPACE.sub(" ", str(t)).strip()),
@@ -210,8 +209,20 @@ _PURE: dict[str, tuple[int, Callable[..., Any]]] = {
 }
 
 
-_BARE: dict[str, Callable[[str], str]] = {"dl_upper": str.upper, "dl_lower": str.lower, "dl_fold": str.casefold}
-"""Functions that are called for text alone, and cannot fail on it."""
+def _capitals(text: str | None) -> str | None:
+    return None if text is None else text.upper()
+
+
+def _small(text: str | None) -> str | None:
+    return None if text is None else text.lower()
+
+
+def _fold(text: str | None) -> str | None:
+    return None if text is None else text.casefold()
+
+
+_BARE: dict[str, Callable[[str | None], str | None]] = {"dl_upper": _capitals, "dl_lower": _small, "dl_fold": _fold}
+"""Functions that are called for text and NULL alone, and cannot fail on them: they need no guard."""
 
 
 class Functions:
@@ -275,13 +286,13 @@ class Functions:
     def _filler(self) -> Callable[[int, int, Cell, int], Cell]:
         rows, values = self._rows, self._values
 
-        def fill(slot: int, row: int, cell: Cell, empty: int) -> Cell:
+        def fill(slot: int, row: int, cell: Cell, blank: int) -> Cell:
             # Called for every row of a column: two dictionaries are the least that can remember.
             if row < rows.get(slot, row):
                 self.error = InternalError("Rows reached a step out of order.")
                 raise self.error
             rows[slot] = row
-            if empty:
+            if cell is None or cell == "" or (blank and isinstance(cell, str) and not cell.strip(SPACES)):
                 return values.get(slot)
             values[slot] = cell
             return cell

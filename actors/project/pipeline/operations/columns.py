@@ -198,7 +198,7 @@ class SplitColumn(BaseStep):
         mark = draft.value(self.delimiter)
         for i in range(len(self.new_columns)):
             last = i == len(self.new_columns) - 1
-            if not draft.columns[-1].plain:
+            if not (draft.columns[-1].plain or (last and self.extra == "keep")):
                 draft.push()
             rest = draft.columns.pop()
             at = call("instr", rest.expr, mark)
@@ -255,7 +255,7 @@ class MergeColumns(BaseStep):
     def apply(self, draft: Draft) -> None:
         names = draft.require(self.columns)
         draft.free(self.new_column, but=() if self.keep_original else names)
-        sources = [draft.take(name) for name in names]
+        sources = [draft.take(name, 1 if draft.columns[draft.index(name)].type == "string" else 2) for name in names]
         at = min(draft.index(name) for name in names)
         merged = self._merged(draft, [draft.columns[draft.index(s.name)] for s in sources])
         if not self.keep_original:
@@ -270,7 +270,8 @@ class MergeColumns(BaseStep):
         if not self.skip_nulls:
             shown = [call("ifnull", as_text(c), text("")) for c in sources]
             return _joined([piece for s in shown for piece in (mark, s)][1:])
-        pieces = [when((is_empty(c.expr, c), text("")), other=op(mark, "||", as_text(c))) for c in sources]
+        # Joined with NULL is NULL: each cell is written once, and an empty one takes its separator along.
+        pieces = [call("ifnull", op(mark, "||", call("nullif", as_text(c), text(""))), text("")) for c in sources]
         joined = call("substr", _joined(pieces), integer(len(self.separator) + 1))
         return call("nullif", joined, text(""))
 

@@ -254,8 +254,7 @@ class RowNumber(BaseStep):
         draft.in_order()
         number = op(call("dl_count", integer(draft.slot())), "+", integer(self.start - 1))
         draft.add(self.new_column, number, "integer", at=0 if self.position == "first" else None)
-        # A later condition of the same level would be tested before the row is counted.
-        draft.push()
+        draft.seal()
 
 
 class SplitToRows(BaseStep):

@@ -48,6 +48,7 @@ class _TextStep(BaseStep):
         default=None, description="The columns to change; left out, all columns of text.", min_length=1
     )
     spellings: ClassVar[dict[str, str]] = {"column": "columns"}
+    uses: ClassVar[int] = 1
 
     def _cell(self, column: Column) -> Sql:
         raise AssertionError
@@ -56,7 +57,7 @@ class _TextStep(BaseStep):
         names = draft.names if self.columns is None else draft.require(self.columns)
         for name in names:
             if draft.columns[draft.index(name)].type == "string":
-                draft.replace(name, self._cell(draft.take(name)))
+                draft.replace(name, self._cell(draft.take(name, self.uses)))
 
 
 class Trim(_TextStep):
@@ -65,11 +66,8 @@ class Trim(_TextStep):
     operation: Literal["trim"] = "trim"
     example = {"operation": "trim", "columns": ["city"]}
 
-    def apply(self, draft: Draft) -> None:
-        for name in draft.names if self.columns is None else draft.require(self.columns):
-            column = draft.take(name)
-            if column.type == "string":
-                draft.replace(name, trimmed(column.expr))
+    def _cell(self, column: Column) -> Sql:
+        return trimmed(column.expr)
 
 
 class Uppercase(_TextStep):
@@ -108,6 +106,8 @@ class CollapseWhitespace(_TextStep):
     operation: Literal["collapse_whitespace"] = "collapse_whitespace"
     example = {"operation": "collapse_whitespace", "columns": ["note"]}
 
+    uses = 2
+
     def _cell(self, column: Column) -> Sql:
         cell = column.expr
         odd = either(
@@ -123,6 +123,8 @@ class StripControl(_TextStep):
 
     operation: Literal["strip_control"] = "strip_control"
     example = {"operation": "strip_control", "columns": ["note"]}
+
+    uses = 2
 
     def _cell(self, column: Column) -> Sql:
         cell = column.expr

@@ -133,10 +133,11 @@ class _Fill(BaseStep):
     def _fill(self, draft: Draft, direction: int) -> None:
         row = draft.row if direction > 0 else exp.Neg(this=draft.row.copy())
         for name in draft.require(self.columns):
-            column = draft.take(name)
-            empty = is_empty(column.expr, column, blank=self.treat_whitespace_as_empty)
-            filled = call("dl_fill", integer(draft.slot()), row, column.expr, empty)
+            column = draft.take(name, uses=1)
+            blank = integer(1 if self.treat_whitespace_as_empty else 0)
+            filled = call("dl_fill", integer(draft.slot()), row, column.expr, blank)
             draft.replace(name, filled, scale=column.scale)
+        draft.seal()
 
 
 class FillDown(_Fill):
@@ -147,9 +148,7 @@ class FillDown(_Fill):
 
     def apply(self, draft: Draft) -> None:
         draft.in_order()
-        draft.ready(draft.require(self.columns))
         self._fill(draft, 1)
-        draft.push()
 
 
 class FillUp(_Fill):

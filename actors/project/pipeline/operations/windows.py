@@ -79,8 +79,7 @@ class Window(BaseStep):
             kind = "number"
         draft.add(self.new_column, sql, kind, scale=column.scale if column and self.function in ("lag", "lead") else None)
         draft.order = [Key(draft.row)]
-        # A later condition of the same level would take rows away before they are looked at.
-        draft.push()
+        draft.seal()
 
     def _sql(self, draft: Draft, cell: Sql, partition: list[Sql], order: list[tuple[Sql, bool]]) -> Sql:
         ties = self.function in ("rank", "dense_rank")
