@@ -15,7 +15,7 @@ from typing import Any
 from actors.sources.duck import Engine, Parsed, Table, open_engine
 from actors.sources.functions import VOLATILE
 from actors.sources.lite import answer, open_file
-from actors.sources.parquet import ParquetColumn, column_types, write_parquet
+from actors.sources.parquet import column_kinds, write_parquet
 from runtime.errors import SqlError
 from runtime.guard import internal
 from runtime.limits import Limits
@@ -151,9 +151,8 @@ def _exported(place: Mapping[str, Any], limits: Limits, args: Mapping[str, Any])
         verdict = guard.check(f"SELECT {listed} FROM {table}")
         guard.enter()
         try:
-            types = column_types(connection, table, names)
+            columns = column_kinds(connection, table, names)
             cursor = connection.execute(verdict.sql)
-            columns = [ParquetColumn(name, name, types[name]) for name in names]
             write_parquet(cursor, columns, target, lambda _: None, memory_bytes=args["memory_bytes"])
         finally:
             guard.leave()

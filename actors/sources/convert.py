@@ -9,26 +9,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace as dataclass_replace
 from pathlib import Path
 from typing import Any
 
 from actors.sources.duck import Table, load_duckdb, open_engine, quoted
-from actors.sources.parquet import ParquetColumn, write_parquet
+from actors.sources.parquet import write_parquet
 from runtime.errors import InputError
 from runtime.tabular.columns import Column
 from runtime.workers.task import Report, task
 
 __all__ = ("convert", "examine", "unique")
-
-_TYPES = {
-    "integer": "BIGINT",
-    "real": "DOUBLE",
-    "boolean": "BOOLEAN",
-    "date": "DATE",
-    "datetime": "TIMESTAMP",
-    "text": "VARCHAR",
-    "empty": "VARCHAR",
-}
 
 
 @task
@@ -38,37 +29,21 @@ def convert(args: dict[str, Any], report: Report) -> dict[str, Any]:
     Args: staging, columns (as a load returned them), target, memory_bytes.
     """
     columns = [Column.from_plain(column) for column in args["columns"]]
-    target = Path(args["target"])
     if not columns:
         raise InputError(
             "The file holds no columns.", hint="Check where the table begins (start_row, sheet)."
         )
     with closing(sqlite3.connect(f"file:{args['staging']}?mode=ro&immutable=1", uri=True)) as raw:
-        kinds = [_kind(raw, column) for column in columns]
-        names = unique([column.name for column in columns])
-        shaped = [
-            ParquetColumn(name, column.physical, kind)
-            for name, column, kind in zip(names, columns, kinds, strict=True)
+        named = [
+            dataclass_replace(column, name=name)
+            for column, name in zip(columns, unique([column.name for column in columns]), strict=True)
         ]
-        listed = ", ".join(column.source for column in shaped)
+        listed = ", ".join(column.physical for column in columns)
         cursor = raw.execute(f"SELECT {listed} FROM d ORDER BY row_id")
-        rows = write_parquet(cursor, shaped, target, report, memory_bytes=args["memory_bytes"])
-    return {
-        "rows": rows,
-        "columns": [[column.name, column.type] for column in shaped],
-        "size": target.stat().st_size,
-    }
-
-
-def _kind(raw: sqlite3.Connection, column: Column) -> str:
-    """Return the type that holds all cells of a column: moments with a zone or nanoseconds stay text."""
-    kind = _TYPES[column.kind]
-    if kind != "TIMESTAMP":
-        return kind
-    c = column.physical
-    zoned = f"substr({c}, 11) GLOB '*[Z+-]*' OR length({c}) > 26"
-    found = raw.execute(f"SELECT 1 FROM d WHERE {c} IS NOT NULL AND ({zoned}) LIMIT 1").fetchone()
-    return "VARCHAR" if found else kind
+        written = write_parquet(
+            cursor, named, Path(args["target"]), report, memory_bytes=args["memory_bytes"]
+        )
+    return written.plain()
 
 
 def unique(names: Sequence[str]) -> list[str]:

@@ -21,11 +21,12 @@ from actors.sources.ask import resolve
 from actors.sources.convert import unique
 from actors.sources.duck import open_engine
 from actors.sources.lite import open_file
-from actors.sources.parquet import ParquetColumn, column_types, write_parquet
+from actors.sources.parquet import column_kinds, write_parquet
 from runtime.errors import LimitExceeded
 from runtime.limits import Limits
 from runtime.storage.rows import slice_rows
 from runtime.storage.transaction import quote
+from runtime.tabular.columns import Column, Kind
 from runtime.tabular.staging import MAX_COLUMNS, remove_staging
 from runtime.workers.task import Report, task
 
@@ -180,40 +181,31 @@ def to_parquet(args: dict[str, Any], report: Report) -> dict[str, Any]:
     target = Path(args["target"])
     with closing(sqlite3.connect(f"file:{args['staging']}?mode=ro&immutable=1", uri=True)) as raw:
         names = [str(row[1]) for row in raw.execute("PRAGMA table_info(d)")][1:]
-        types = column_types(raw, "d", names)
-        for name, declared in dict(args["declared"]).items():
-            if name in types:
-                types[name] = _refined(raw, name, types[name], declared.upper())
-        columns = [ParquetColumn(name, quote(name), types[name]) for name in names]
-        listed = ", ".join(column.source for column in columns)
-        rows = write_parquet(
-            raw.execute(f"SELECT {listed} FROM d ORDER BY row_id"),
-            columns,
-            target,
-            report,
-            memory_bytes=args["memory_bytes"],
-        )
-    return {
-        "rows": rows,
-        "columns": [[column.name, column.type] for column in columns],
-        "size": target.stat().st_size,
-    }
+        columns = column_kinds(raw, "d", names)
+        declared = {name: str(kind).upper() for name, kind in dict(args["declared"]).items()}
+        for column in columns:
+            column.kind = _refined(raw, column, declared.get(column.name, ""))
+        listed = ", ".join(column.physical for column in columns)
+        cursor = raw.execute(f"SELECT {listed} FROM d ORDER BY row_id")
+        written = write_parquet(cursor, columns, target, report, memory_bytes=args["memory_bytes"])
+    return written.plain()
 
 
-def _refined(raw: sqlite3.Connection, name: str, kind: str, declared: str) -> str:
-    """Return the declared type of a column where all its values are of it: truth values, days, moments."""
-    c = quote(name)
-    tests: Mapping[str, tuple[str, str, str]] = {
-        "BOOLEAN": ("BIGINT", "BOOLEAN", f"{c} NOT IN (0, 1)"),
-        "DATE": ("VARCHAR", "DATE", f"date({c}) IS NOT {c}"),
-        "TIMESTAMP": (
-            "VARCHAR",
-            "TIMESTAMP",
-            f"datetime({c}) IS NULL OR length({c}) > 26 OR substr({c}, 11) GLOB '*[Z+-]*'",
-        ),
-    }
-    wanted = tests.get({"DATETIME": "TIMESTAMP", "BOOL": "BOOLEAN"}.get(declared, declared))
-    if wanted is None or wanted[0] != kind:
-        return kind
-    odd = raw.execute(f"SELECT 1 FROM d WHERE {c} IS NOT NULL AND ({wanted[2]}) LIMIT 1").fetchone()
-    return kind if odd else wanted[1]
+_DECLARED_KINDS: Mapping[str, tuple[Kind, Kind, str]] = {
+    "BOOLEAN": ("integer", "boolean", "{} NOT IN (0, 1)"),
+    "BOOL": ("integer", "boolean", "{} NOT IN (0, 1)"),
+    "DATE": ("text", "date", "date({0}) IS NOT {0}"),
+    "TIMESTAMP": ("text", "datetime", "datetime({}) IS NULL"),
+    "DATETIME": ("text", "datetime", "datetime({}) IS NULL"),
+}
+
+
+def _refined(raw: sqlite3.Connection, column: Column, declared: str) -> Kind:
+    """Return the declared kind of a column where all its values are of it: truth values, days, moments."""
+    found = _DECLARED_KINDS.get(declared)
+    if found is None or found[0] != column.kind:
+        return column.kind
+    c = column.physical
+    test = found[2].format(c)
+    odd = raw.execute(f"SELECT 1 FROM d WHERE {c} IS NOT NULL AND ({test}) LIMIT 1").fetchone()
+    return column.kind if odd else found[1]

@@ -71,7 +71,8 @@ class ImportMethods(ListingMethods):
         name: Name = None,
         options: Options = None,
         filename: Annotated[
-            str | None, Field(max_length=255, description="What the file is called, where the body does not say.")
+            str | None,
+            Field(max_length=255, description="What the file is called, where the body does not say."),
         ] = None,
     ) -> DataSource:
         """Make a source of an uploaded file: SQLite is registered as it is, CSV, XLSX and the like are imported.

@@ -1,177 +1,128 @@
-"""Rows of SQLite become a Parquet file, in a worker process, in bounded memory and without loss.
+"""Rows of SQLite become a Parquet file that is there whole or not at all; runtime/tabular writes it, without loss.
 
-The rows go through lines of JSON, whose numbers and texts are exact, to DuckDB's writer. Which type a column gets is
-decided from every value in it: one that holds whole numbers only is BIGINT, numbers DOUBLE, bytes BLOB; a mixture
-is text, written as it would be read. A column that is declared (by an import) as a date or truth value is one.
+Where nothing was declared, a column's kind is found by a look at all its values: whole numbers, numbers, bytes; a
+mixture, or numbers that a double would round, is text, written as it would be read.
 """
 
 from __future__ import annotations
 
-import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from actors.sources.duck import load_duckdb, quoted
+from actors.sources.duck import load_duckdb
 from runtime.errors import DuraliteError, InputError, LimitExceeded
 from runtime.ids import new_token
 from runtime.storage.transaction import quote
+from runtime.tabular.columns import Column, Kind
+from runtime.tabular.parquet import locked_duckdb
+from runtime.tabular.parquet import write_parquet as write_rows
 from runtime.workers.task import Report
 
-__all__ = ("ParquetColumn", "column_types", "write_parquet")
+__all__ = ("Written", "column_kinds", "describe_parquet", "write_parquet")
 
-_SLICE_CELLS = 20_000
+_CELLS = 20_000
 _EXACT = 2**53
-_GROUP_ROWS = 122_880
-_OBJECT = 20 * 1024 * 1024
+_AT_ONCE = 100
+_REPORT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetColumn:
-    """A column on its way: the name it gets, the expression that reads it, and its type in DuckDB's words."""
+class Written:
+    """What was written: rows, (name, DuckDB's type) of each column, and the file's size in bytes."""
 
-    name: str
-    source: str
-    type: str
+    rows: int
+    columns: list[tuple[str, str]]
+    size: int
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"rows": self.rows, "columns": [list(column) for column in self.columns], "size": self.size}
 
 
-def column_types(
-    connection: sqlite3.Connection, table: str, columns: Sequence[str], wrap: Any = str
-) -> dict[str, str]:
-    """Return a type for each column that loses none of its values, by a look at all of them.
+def column_kinds(
+    connection: sqlite3.Connection, table: str, names: Sequence[str], wrap: Callable[[str], str] = str
+) -> list[Column]:
+    """Return columns with a kind that loses none of their values, by a look at all of them.
 
-    `wrap` is put around the statement (`runtime.guard.internal` on a guarded connection).
+    `table` is an SQL expression; `wrap` is put around the statement (`runtime.guard.internal` where a guard is on).
     """
-    found: dict[str, str] = {}
-    for start in range(0, len(columns), 100):
-        names = columns[start : start + 100]
-        parts = ", ".join(
+    found: list[Column] = []
+    for start in range(0, len(names), _AT_ONCE):
+        part = names[start : start + _AT_ONCE]
+        counts = ", ".join(
             f"sum(typeof({c})='integer'), sum(typeof({c})='real'), sum(typeof({c})='text'), sum(typeof({c})='blob'),"
-            f" max(CASE WHEN typeof({c})='integer' THEN ({c} > {_EXACT}) + ({c} < -{_EXACT}) ELSE 0 END)"
-            for c in map(quote, names)
+            f" max(typeof({c})='integer' AND ({c} > {_EXACT} OR {c} < -{_EXACT}))"
+            for c in map(quote, part)
         )
-        row = connection.execute(wrap(f"SELECT {parts} FROM {table}")).fetchone()
-        for index, name in enumerate(names):
-            found[name] = _type_of(*(int(n or 0) for n in row[index * 5 : index * 5 + 5]))
+        row = connection.execute(wrap(f"SELECT {counts} FROM {table}")).fetchone()
+        for index, name in enumerate(part):
+            kind = _kind(*(int(n or 0) for n in row[index * 5 : index * 5 + 5]))
+            found.append(Column(name, quote(name), "string", kind))
     return found
 
 
-def _type_of(integers: int, reals: int, texts: int, blobs: int, beyond: int) -> str:
-    kinds = sum(map(bool, (integers + reals, texts, blobs)))
-    if kinds != 1 or (integers and reals and beyond):
-        return "VARCHAR"
-    if texts:
-        return "VARCHAR"
+def _kind(integers: int, reals: int, texts: int, blobs: int, beyond: int) -> Kind:
+    if sum(map(bool, (integers + reals, texts, blobs))) > 1 or (integers and reals and beyond):
+        return "text"
     if blobs:
-        return "BLOB"
-    return "DOUBLE" if reals else "BIGINT"
+        return "blob"
+    if texts or not (integers or reals):
+        return "text"
+    return "real" if reals else "integer"
 
 
 def write_parquet(
-    rows: sqlite3.Cursor, columns: Sequence[ParquetColumn], target: Path, report: Report, *, memory_bytes: int
-) -> int:
-    """Write what a cursor gives to `target` and return the number of rows. A file there is replaced.
+    rows: sqlite3.Cursor, columns: Sequence[Column], target: Path, report: Report, *, memory_bytes: int
+) -> Written:
+    """Write what a cursor gives to `target`, in place of a file there. Reports are {phase, rows}.
 
-    Reports are `{"phase": "converting" | "writing", "rows": …}`.
+    Raises:
+        LimitExceeded: it needs more memory than it may have.
+        InputError: DuckDB cannot write it.
     """
-    # Names of its own: two queries may write the same table at once.
-    lines = target.with_suffix(f".{new_token(4)}.ndjson")
-    try:
-        count = _write_lines(rows, columns, lines, report)
-        report({"phase": "writing", "rows": count})
-        _copy(lines, columns, target, count, memory_bytes)
-    finally:
-        lines.unlink(missing_ok=True)
-    return count
+    module = load_duckdb()
+    # A name of its own: two queries may write the same table at once.
+    partial = target.with_name(f"{target.stem}.{new_token(4)}.parquet")
+    told = 0.0
 
-
-def _write_lines(rows: sqlite3.Cursor, columns: Sequence[ParquetColumn], lines: Path, report: Report) -> int:
-    keys = [f"c{n}" for n in range(len(columns))]
-    odd = [(i, c.type) for i, c in enumerate(columns) if c.type in ("VARCHAR", "BLOB", "DOUBLE", "BOOLEAN")]
-    step = max(1, _SLICE_CELLS // max(1, len(columns)))
-    count = 0
-    with lines.open("wb") as file:
-        for slice_ in _slices(rows, step):
-            cooked = [_cooked(row, odd) for row in slice_] if odd else slice_
-            file.write(b"\n".join(orjson.dumps(dict(zip(keys, row, strict=True))) for row in cooked) + b"\n")
-            count += len(slice_)
+    def progress(count: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _REPORT_S:
+            told = now
             report({"phase": "converting", "rows": count})
-    return count
+
+    try:
+        count = write_rows(
+            _slices(rows, len(columns)), columns, partial, progress, memory=f"{memory_bytes // 2**20}MiB"
+        )
+        report({"phase": "writing", "rows": count})
+        described = describe_parquet(partial)
+        size = partial.stat().st_size
+        partial.replace(target)
+    except module.Error as error:
+        raise _not_written(error) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return Written(count, described, size)
 
 
-def _slices(rows: sqlite3.Cursor, step: int) -> Iterator[list[tuple[Any, ...]]]:
+def _slices(rows: sqlite3.Cursor, width: int) -> Iterator[list[tuple[Any, ...]]]:
     with closing(rows):
-        while slice_ := rows.fetchmany(step):
+        while slice_ := rows.fetchmany(max(1, _CELLS // max(1, width))):
             yield slice_
 
 
-def _cooked(row: tuple[Any, ...], odd: Sequence[tuple[int, str]]) -> Sequence[Any]:
-    cells: list[Any] | None = None
-    for index, kind in odd:
-        value = row[index]
-        changed = value
-        if value is None:
-            continue
-        if kind == "VARCHAR":
-            if type(value) is not str:
-                changed = value.hex() if isinstance(value, bytes) else repr(value)
-        elif kind == "BLOB":
-            changed = value.hex()
-        elif kind == "DOUBLE":
-            if type(value) is float and math.isinf(value):
-                changed = "inf" if value > 0 else "-inf"
-        elif kind == "BOOLEAN" and type(value) is int:
-            changed = bool(value)
-        if changed is not value:
-            if cells is None:
-                cells = list(row)
-            cells[index] = changed
-    return row if cells is None else cells
-
-
-def _copy(lines: Path, columns: Sequence[ParquetColumn], target: Path, count: int, memory_bytes: int) -> None:
-    module = load_duckdb()
-    partial = lines.with_suffix(".partial")
-    shape: Mapping[str, str] = {
-        f"c{n}": "VARCHAR" if c.type == "BLOB" else c.type for n, c in enumerate(columns)
-    }
-    fields = ", ".join(
-        f"{f'unhex(c{n})' if c.type == 'BLOB' else f'c{n}'} AS {quoted(c.name)}"
-        for n, c in enumerate(columns)
-    )
-    with closing(
-        module.connect(
-            ":memory:",
-            config={
-                "threads": 1,
-                "memory_limit": f"{memory_bytes // 2**20}MiB",
-                "preserve_insertion_order": True,
-            },
-        )
-    ) as connection:
-        source = f"read_json(?, format='newline_delimited', columns={_struct(shape)}, maximum_object_size={_OBJECT})"
-        if count == 0:
-            source = (
-                "(SELECT "
-                + ", ".join(f"NULL::{kind} AS {name}" for name, kind in shape.items())
-                + " LIMIT 0)"
-            )
-        try:
-            connection.execute(
-                f"COPY (SELECT {fields} FROM {source}) TO '{str(partial).replace(chr(39), chr(39) * 2)}'"
-                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP_ROWS})",
-                [str(lines)] if count else [],
-            )
-            partial.replace(target)  # the name appears only with the whole content
-        except module.Error as error:
-            raise _not_written(error) from None
-        finally:
-            partial.unlink(missing_ok=True)
+def describe_parquet(path: Path) -> list[tuple[str, str]]:
+    """Return (name, type) of the columns of a Parquet file."""
+    with closing(locked_duckdb(path)) as raw:
+        found = raw.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+    return [(str(row[0]), str(row[1])) for row in found]
 
 
 def _not_written(error: Exception) -> DuraliteError:
@@ -186,7 +137,3 @@ def _not_written(error: Exception) -> DuraliteError:
         f"The table cannot be written as Parquet: {str(error).splitlines()[0][:200]}.",
         hint="Import it into a project or session instead.",
     )
-
-
-def _struct(shape: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in shape.items()) + "}"
