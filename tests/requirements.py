@@ -50,6 +50,8 @@ _MAILBOX = "unit/runtime/test_mailbox.py::"
 _REFERENCE = "unit/test_docs_reference.py::"
 _BUILDERS = "properties/test_sql_helpers.py::test_"
 
+_TOOLS = "unit/sandbox/tools/"
+
 REQUIREMENTS: tuple[Requirement, ...] = (
     # code-mode-database.md
     _row(
@@ -416,6 +418,43 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "unit/helpers/test_discovery.py::test_a_session_gives_its_tools_in_the_form_of_each_api",
         "unit/test_docs_examples.py::test_a_model_mends_its_program_through_its_own_client_library",
         f"{_CLI}test_the_one_tool_comes_first_and_is_the_same_as_a_session_gives",
+    ),
+    _row(
+        "ag-12",
+        f"{AGENTS}, MCP client",
+        "Two published tool servers by stdio: one program calls both, stages their data, joins it, returns the answer.",
+        "acceptance/test_tools_real_servers.py::test_one_program_calls_two_published_servers_and_joins_their_data_in_sql",
+        f"{_TOOLS}test_servers_by_stdio.py::test_tools_become_helpers_and_answers_become_values",
+        f"{_TOOLS}test_servers_over_http.py::test_a_server_by_url_works_like_any_other",
+        f"{_TOOLS}test_servers_over_http.py::test_only_what_the_operator_allows_can_be_connected_to",
+        f"{_TOOLS}test_parts.py::test_names_that_are_alike_are_refused_both",
+    ),
+    _row(
+        "ag-13",
+        f"{AGENTS}, MCP client",
+        "Servers that die come back, calls that are given up are cancelled, and no server outlives the service.",
+        "acceptance/test_tools_real_servers.py::test_no_server_outlives_a_service_that_is_killed",
+        f"{_TOOLS}test_servers_by_stdio.py::test_a_server_that_is_killed_comes_back_with_the_next_call",
+        f"{_TOOLS}test_servers_by_stdio.py::test_a_call_that_is_given_up_is_cancelled_at_the_server",
+        f"{_TOOLS}test_servers_by_stdio.py::test_no_process_is_left_when_the_host_stops",
+        f"{_TOOLS}test_hostile_servers.py::test_a_flood_of_notices_and_requests_slows_nobody_but_the_server",
+        f"{_TOOLS}test_hostile_servers.py::test_a_huge_answer_fails_its_call_alone",
+    ),
+    _row(
+        "ag-14",
+        f"{AGENTS}, MCP client",
+        "The servers' secrets never reach the sandbox, the logs, or anything that a caller can see.",
+        "acceptance/test_tools_secrets.py::test_a_canary_is_found_nowhere",
+        f"{_TOOLS}test_parts.py::test_a_secret_is_taken_out_wherever_it_stands",
+    ),
+    _row(
+        "ag-15",
+        f"{AGENTS}, Staging",
+        "A tool result goes into a table on demand and by itself over a limit, without loss, all of it or nothing.",
+        f"{_TOOLS}test_staging.py::test_a_value_is_read_as_columns_and_rows",
+        f"{_TOOLS}test_staging.py::test_a_column_loses_nothing",
+        f"{_TOOLS}test_staging.py::test_rows_that_do_not_fit_are_refused_with_the_difference_and_nothing_stays",
+        f"{_TOOLS}test_staging.py::test_a_large_result_goes_into_a_table_by_itself",
     ),
     _row(
         "mcp-01",
