@@ -30,6 +30,7 @@ from runtime.storage.migrations import Migration
 from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
 from sandbox.runs import CodeMethods
+from sandbox.tools.methods import ServerMethods
 
 __all__ = ("PROJECT", "ProjectActor")
 
@@ -51,6 +52,7 @@ class ProjectActor(
     ExploreMethods,
     StatementMethods,
     StateMethods,
+    ServerMethods,
     CodeMethods,
     Actor,
     type_name="project",
