@@ -22,13 +22,13 @@ __all__ = (
     "cast",
     "column",
     "either",
+    "integer",
     "is_empty",
     "is_foreign",
     "is_null",
     "negate",
-    "integer",
-    "op",
     "only_text",
+    "op",
     "text",
     "trimmed",
     "true",
@@ -38,14 +38,16 @@ __all__ = (
 Sql: TypeAlias = exp.Expression
 """A node of SQL."""
 
-SPACES = "".join(chr(i) for i in range(0x3001) if chr(i).isspace()) + "\ufeff\u200b"
-"""What trimming removes: everything that Unicode calls white space, and the two marks of no width."""
+SPACES = "".join(chr(i) for i in range(0x3001) if chr(i).isspace())
+"""What trimming removes: everything that Unicode calls white space."""
 
 
 def column(name: str, alias: str | None = None) -> Sql:
     """Return a column of SQLite."""
-    return exp.Column(this=exp.to_identifier(name, quoted=not name.isalnum() and name != "row_id"),
-                      table=exp.to_identifier(alias) if alias else None)
+    return exp.Column(
+        this=exp.to_identifier(name, quoted=not name.isalnum() and name != "row_id"),
+        table=exp.to_identifier(alias) if alias else None,
+    )
 
 
 def integer(value: int) -> Sql:
@@ -70,11 +72,20 @@ def call(name: str, *arguments: Sql) -> Sql:
 
 
 def _operand(node: Sql) -> Sql:
-    alone = exp.Column | exp.Literal | exp.Placeholder | exp.Anonymous | exp.Null | exp.Paren | exp.Cast | exp.Case
+    alone = (
+        exp.Column
+        | exp.Literal
+        | exp.Placeholder
+        | exp.Anonymous
+        | exp.Null
+        | exp.Paren
+        | exp.Cast
+        | exp.Case
+    )
     return node.copy() if isinstance(node, alone) else exp.Paren(this=node.copy())
 
 
-_OPERATORS: dict[str, type[exp.Binary]] = {
+_OPERATORS: dict[str, type[exp.Expression]] = {
     "=": exp.EQ,
     "<>": exp.NEQ,
     "<": exp.LT,
@@ -158,7 +169,7 @@ def trimmed(node: Sql) -> Sql:
         # Trimming takes time for each character of the set: most texts need the short one.
         short = call("trim", node, text("".join(c for c in SPACES if c.isascii())))
         return when((is_foreign(node), call("trim", node, text(SPACES))), other=short)
-    return call("trim", node, text(SPACES))
+    return call("dl_trim", node)
 
 
 def only_text(node: Sql, ascii: Sql, function: str) -> Sql:
@@ -182,7 +193,10 @@ def as_text(column: Column) -> Sql:
         return cast(cell, "TEXT")
     if column.scale is not None and 0 < column.scale <= 12:
         shown = call("printf", text(f"%.{column.scale}f"), cell)
-        return when((is_null(cell), exp.Null()), (op(call("abs", cell), "<", integer(10**9)), shown),
-                    other=call("dl_text", cell))
+        return when(
+            (is_null(cell), exp.Null()),
+            (op(call("abs", cell), "<", integer(10**9)), shown),
+            other=call("dl_text", cell),
+        )
     whole = op(call("typeof", cell), "=", text("integer"))
     return when((is_null(cell), exp.Null()), (whole, cast(cell, "TEXT")), other=call("dl_text", cell))

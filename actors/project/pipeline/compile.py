@@ -15,11 +15,21 @@ from sqlglot import exp
 
 from runtime.errors import InputError
 
-from .draft import Column, Draft, Engine, Note, Values
+from .draft import Column, Draft, Note, Values
 from .step import BaseStep
 from .table import Field, StepError, Table, nearest
 
-__all__ = ("Plan", "Resolve", "apply_steps", "check_order", "compile_pipeline", "named_tables", "resolver", "show_sql", "unresolved")
+__all__ = (
+    "Plan",
+    "Resolve",
+    "apply_steps",
+    "check_order",
+    "compile_pipeline",
+    "named_tables",
+    "resolver",
+    "show_sql",
+    "unresolved",
+)
 
 Resolve = Callable[[str], Table]
 """What finds another table by the name that a step gives it."""
@@ -147,7 +157,11 @@ def show_sql(statement: exp.Expression, values: Values) -> str:
     def shown(node: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.Placeholder) and node.name in values.bound:
             value = values.bound[node.name]
-            return exp.Literal.string(value.replace("\0", "")) if isinstance(value, str) else exp.Literal.number(value)
+            return (
+                exp.Literal.string(value.replace("\0", ""))
+                if isinstance(value, str)
+                else exp.Literal.number(value)
+            )
         return node
 
     return statement.copy().transform(shown).sql("sqlite", pretty=True)

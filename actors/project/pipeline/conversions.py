@@ -52,7 +52,10 @@ def to_number(cell: Sql) -> Sql:
     usual = both(negate_glob(cell, "*[^0-9.]*"), op(call("length", cell), "<=", integer(16)))
     real = both(op(cell, "glob", text("[0-9]*.[0-9]*")), negate_glob(cell, "*.*.*"))
     digits = when(
-        (op(call("instr", cell, text(".")), "=", integer(0)), cast(call("nullif", cell, text("")), "INTEGER")),
+        (
+            op(call("instr", cell, text(".")), "=", integer(0)),
+            cast(call("nullif", cell, text("")), "INTEGER"),
+        ),
         (real, cast(cell, "REAL")),
         other=odd,
     )
@@ -66,12 +69,8 @@ def negate_glob(cell: Sql, pattern: str) -> Sql:
 
 def _whole(number: Sql) -> Sql:
     # Beyond 2**53 a REAL no longer tells its neighbours apart.
-    exact = both(
-        op(number, "=", cast(number, "INTEGER")), op(call("abs", number), "<=", integer(2**53))
-    )
-    return when(
-        (op(call("typeof", number), "=", text("integer")), number), (exact, cast(number, "INTEGER"))
-    )
+    exact = both(op(number, "=", cast(number, "INTEGER")), op(call("abs", number), "<=", integer(2**53)))
+    return when((op(call("typeof", number), "=", text("integer")), number), (exact, cast(number, "INTEGER")))
 
 
 def _text_to_integer(cell: Sql) -> Sql:

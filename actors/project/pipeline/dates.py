@@ -21,8 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ("MONTHS", "WEEKDAYS", "DateFormat")
 
-MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-          "November", "December")
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _STRFTIME = {
     "%Y": "YYYY", "%y": "YY", "%m": "MM", "%d": "DD", "%H": "HH", "%I": "hh", "%M": "mm", "%S": "ss",
@@ -30,7 +42,8 @@ _STRFTIME = {
     "%e": "D", "%-H": "H", "%z": "Z", "%F": "YYYY-MM-DD", "%T": "HH:mm:ss", "%%": "[%]",
 }  # fmt: skip
 _TOKEN = re.compile(
-    r"\[([^\]]*)\]|YYYY|YY|MMMM|MMM|MM|M|DD|D|dddd|ddd|HH|H|hh|h|mm|m|ss|s|S{1,6}|A|a|Z|yyyy|yy|dd|d|(.)", re.DOTALL
+    r"\[([^\]]*)\]|YYYY|YY|MMMM|MMM|MM|M|DD|D|dddd|ddd|HH|H|hh|h|mm|m|ss|s|S{1,6}|A|a|Z|yyyy|yy|dd|d|(.)",
+    re.DOTALL,
 )
 _NAMES_OF = {"yyyy": "YYYY", "yy": "YY", "dd": "DD", "d": "D"}
 _READ = {
@@ -141,9 +154,24 @@ class DateFormat:
                 at += len(part)
         if "]" in "".join(part for token, part in self.parts if not token):
             return None
-        year, month, day = (call("substr", cell, integer(place[p]), integer(_FIXED[p])) for p in ("YYYY", "MM", "DD"))
-        iso = cell if self.pattern == "YYYY-MM-DD" else op(op(op(op(year, "||", text("-")), "||", month), "||", text("-")), "||", day)
-        return when((both(op(cell, "glob", values(glob)), op(call("date", iso), "=", iso), op(year, ">", text("0000"))), iso))
+        year, month, day = (
+            call("substr", cell, integer(place[p]), integer(_FIXED[p])) for p in ("YYYY", "MM", "DD")
+        )
+        iso = (
+            cell
+            if self.pattern == "YYYY-MM-DD"
+            else op(op(op(op(year, "||", text("-")), "||", month), "||", text("-")), "||", day)
+        )
+        return when(
+            (
+                both(
+                    op(cell, "glob", values(glob)),
+                    op(call("date", iso), "=", iso),
+                    op(year, ">", text("0000")),
+                ),
+                iso,
+            )
+        )
 
     def show_sql(self, cell: Sql, values: Values) -> Sql | None:
         """Return the text of an ISO cell in this format; None when it needs more than the cell's own digits."""
@@ -161,23 +189,30 @@ class DateFormat:
 def _from_strftime(pattern: str) -> str:
     if "%" not in pattern:
         return pattern
+
     def token(found: re.Match[str]) -> str:
         if found[0] in _STRFTIME:
             return _STRFTIME[found[0]]
         if found[0].startswith("%"):
-            raise StepError(f'"{found[0]}" in the date format "{pattern}" is no token.', hint="Use YYYY-MM-DD tokens.")
+            raise StepError(
+                f'"{found[0]}" in the date format "{pattern}" is no token.', hint="Use YYYY-MM-DD tokens."
+            )
         return f"[{found[0]}]" if found[0].isalpha() else found[0]
+
     return re.sub(r"%-?.|[A-Za-z]+|.", token, pattern, flags=re.DOTALL)
 
 
 def _reader(pattern: str, parts: list[tuple[bool, str]]) -> re.Pattern[str]:
     made = "".join(
-        (_READ.get(part) or rf"(?P<f>\d{{1,{max(len(part), 3)}}})") if token else re.escape(part) for token, part in parts
+        (_READ.get(part) or rf"(?P<f>\d{{1,{max(len(part), 3)}}})") if token else re.escape(part)
+        for token, part in parts
     )
     try:
         return re.compile(made, re.ASCII)
     except re.error:
-        raise StepError(f'A part comes twice in the date format "{pattern}".', hint="Name each part once.") from None
+        raise StepError(
+            f'A part comes twice in the date format "{pattern}".', hint="Name each part once."
+        ) from None
 
 
 def _shown(token: str, moment: datetime) -> str:
@@ -192,7 +227,11 @@ def _year(part: dict[str, str | None]) -> int:
 
 def _month(part: dict[str, str | None]) -> int:
     if name := part.get("B"):
-        known = [i for i, month in enumerate(MONTHS, 1) if len(name) >= 3 and month.lower().startswith(name.lower())]
+        known = [
+            i
+            for i, month in enumerate(MONTHS, 1)
+            if len(name) >= 3 and month.lower().startswith(name.lower())
+        ]
         return known[0] if known else 0
     return int(part.get("M") or 1)
 

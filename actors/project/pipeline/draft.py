@@ -174,7 +174,9 @@ class Draft:
             if c.name == name:
                 return i
         near = nearest(name, self.names)
-        shown = ", ".join(self.names[:30]) + (f" … ({len(self.columns)} in all)" if len(self.columns) > 30 else "")
+        shown = ", ".join(self.names[:30]) + (
+            f" … ({len(self.columns)} in all)" if len(self.columns) > 30 else ""
+        )
         raise StepError(
             f'there is no column "{name}".' + (f' The nearest name is "{near}".' if near else ""),
             hint=f"The columns at this step are: {shown or 'none'}.",
@@ -272,7 +274,14 @@ class Draft:
             self.push()
 
     def convert(
-        self, name: str, make: Callable[[Sql], Sql], type: ColumnType, *, mode: str, what: str, empty: Callable[[Sql], Sql]
+        self,
+        name: str,
+        make: Callable[[Sql], Sql],
+        type: ColumnType,
+        *,
+        mode: str,
+        what: str,
+        empty: Callable[[Sql], Sql],
     ) -> None:
         """Convert a column by an expression that is NULL where it fails, and count those cells.
 
@@ -323,8 +332,14 @@ class Draft:
 
         The level must hold no condition yet: `kind` is "cross" (also for an inner join, whose order it fixes) or "left".
         """
-        self._joins.append(exp.Join(this=source, kind="CROSS" if kind == "cross" else None,
-                                    side="LEFT" if kind == "left" else None, on=on))
+        self._joins.append(
+            exp.Join(
+                this=source,
+                kind="CROSS" if kind == "cross" else None,
+                side="LEFT" if kind == "left" else None,
+                on=on,
+            )
+        )
 
     def number(self) -> None:
         """Give the rows numbers of their own, for a step that makes several rows of one."""
@@ -358,7 +373,7 @@ class Draft:
         if ordered and self.order:
             query.set("order", exp.Order(expressions=[_ordered(key) for key in self.order]))
         elif self._stored and not self.order:
-            query.set("order", exp.Order(expressions=[_ordered(Key(self.row, nulls_first=True))]))
+            query.set("order", exp.Order(expressions=[_ordered(Key(self.row))]))
         query.set("limit", exp.Limit(expression=integer(-1 if limit is None else limit)))
         if offset:
             query.set("offset", exp.Offset(expression=integer(offset)))
@@ -397,4 +412,6 @@ class Draft:
 
 
 def _ordered(key: Key) -> exp.Ordered:
-    return exp.Ordered(this=key.expr.copy(), desc=key.descending, nulls_first=key.nulls_first)
+    # A row always has its number: left as SQLite has it by default, the order can be that of the table.
+    first = key.nulls_first or (key.expr.name == "row_id" and not key.descending)
+    return exp.Ordered(this=key.expr.copy(), desc=key.descending, nulls_first=first)

@@ -61,7 +61,9 @@ class RunningEngine:
             ":memory:" if target is None else target.absolute().as_uri(), uri=True, isolation_level=None
         )
         try:
-            self.connection.executescript("PRAGMA temp_store=FILE; PRAGMA trusted_schema=OFF;" + _OWN.format("main"))
+            self.connection.executescript(
+                "PRAGMA temp_store=FILE; PRAGMA trusted_schema=OFF;" + _OWN.format("main")
+            )
             self.functions = Functions(self.connection)
             if self._scratch is not None:
                 self._attach_scratch(self._scratch)
@@ -225,7 +227,8 @@ class RunningEngine:
             return self.functions.error
         if "integer overflow" in str(error):
             return StepError(
-                "a sum of whole numbers is beyond 64 bits.", hint='Cast the column to "number" by a formula: x * 1.0.'
+                "a sum of whole numbers is beyond 64 bits.",
+                hint='Cast the column to "number" by a formula: x * 1.0.',
             )
         return error
 
@@ -240,10 +243,10 @@ class RunningEngine:
                 "effect": "row dropped" if n.mode == "skip" else "cell emptied",
                 "message": f'{self.functions.counts[n.slot]:,} cells of "{n.column}": '
                 f"each {n.what}; {'their rows were dropped' if n.mode == 'skip' else 'they are empty now'}.",
-                "samples": [{"row": row, "value": cell} for row, cell in self.functions.samples.get(n.slot, [])],
+                "samples": [
+                    {"row": row, "value": cell} for row, cell in self.functions.samples.get(n.slot, [])
+                ],
             }
             for n in notes
             if self.functions.counts[n.slot]
         ]
-
-

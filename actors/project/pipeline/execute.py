@@ -17,6 +17,7 @@ from sqlglot import exp
 
 from runtime.errors import InputError
 from runtime.tabular.columns import Column as Described
+from runtime.tabular.columns import ColumnType, Kind
 from runtime.tabular.staging import remove_staging
 from runtime.workers.task import Report, task
 
@@ -34,10 +35,22 @@ __all__ = ("PREVIEW_ROWS", "execute", "preview")
 PREVIEW_ROWS = 100
 _COUNTED_ROWS = 50_000
 _MOST_DISTINCT = 1_000
-_KINDS = {"string": "text", "number": "real", "integer": "integer", "boolean": "boolean", "date": "date",
-          "datetime": "datetime"}
-_TYPES = {"text": "string", "real": "number", "integer": "number", "boolean": "boolean", "date": "date",
-          "datetime": "date"}
+_KINDS: dict[str, Kind] = {
+    "string": "text",
+    "number": "real",
+    "integer": "integer",
+    "boolean": "boolean",
+    "date": "date",
+    "datetime": "datetime",
+}
+_TYPES: dict[str, ColumnType] = {
+    "text": "string",
+    "real": "number",
+    "integer": "number",
+    "boolean": "boolean",
+    "date": "date",
+    "datetime": "date",
+}
 
 
 @task
@@ -139,9 +152,13 @@ class _Preview:
                 table = Table("s", tuple(Field(**f) for f in facts["columns"]), schema)
                 notes = [Note(**n) for n in facts["notes"]]
                 self.engine.functions.counts.update({int(k): v for k, v in facts["counts"].items()})
-                self.engine.functions.samples.update({int(k): [tuple(s) for s in v] for k, v in facts["samples"].items()})
+                self.engine.functions.samples.update(
+                    {int(k): [tuple(s) for s in v] for k, v in facts["samples"].items()}
+                )
                 self.engine.expect(notes)
-                return Draft(table, engine=self.engine, resolve=self.find, notes=notes, slots=facts["slots"]), i + 1
+                return Draft(
+                    table, engine=self.engine, resolve=self.find, notes=notes, slots=facts["slots"]
+                ), i + 1
         return Draft(self.source, engine=self.engine, resolve=self.find), 0
 
     def _keep(self, draft: Draft, key: str) -> None:
@@ -151,7 +168,9 @@ class _Preview:
             self.engine.remember(
                 orjson.dumps(
                     {
-                        "columns": [{"name": c.name, "type": c.type, "scale": c.scale} for c in draft.columns],
+                        "columns": [
+                            {"name": c.name, "type": c.type, "scale": c.scale} for c in draft.columns
+                        ],
                         "notes": [{f: getattr(n, f) for f in Note.__slots__} for n in draft.notes],
                         "counts": {str(k): v for k, v in self.engine.functions.counts.items()},
                         "samples": {str(k): v for k, v in self.engine.functions.samples.items()},
@@ -166,7 +185,8 @@ class _Preview:
 def _tables(engine: RunningEngine, args: Mapping[str, Any]) -> tuple[Table, Any]:
     source = read_table(args["source"], engine.attach(args["source"]["file"]))
     others = {
-        name: read_table(data, engine.attach(data["file"])) for name, data in (args.get("tables") or {}).items()
+        name: read_table(data, engine.attach(data["file"]))
+        for name, data in (args.get("tables") or {}).items()
     }
     return source, resolver(others)
 
@@ -192,14 +212,20 @@ def _described(engine: RunningEngine, table: Table, first: int, fields: Sequence
     made = []
     for i, f in enumerate(fields):
         filled, odd_count, low, high = row[1 + 4 * i : 5 + 4 * i]
-        kind = _KINDS[f.type]
+        kind: Kind = _KINDS[f.type]
         if f.type in ("number", "integer"):
             kind = "real" if odd_count or (f.type == "number" and not filled) else "integer"
         made.append(
             Described(
-                name=f.name, physical=f"c{first + i}", type=_TYPES[kind], kind=kind,  # type: ignore[arg-type]
-                scale=f.scale if kind == "real" else None, null_count=row[0] - filled,
-                empty_count=(odd_count or 0) if f.type == "string" else 0, min=_short(low), max=_short(high),
+                name=f.name,
+                physical=f"c{first + i}",
+                type=_TYPES[kind],
+                kind=kind,
+                scale=f.scale if kind == "real" else None,
+                null_count=row[0] - filled,
+                empty_count=(odd_count or 0) if f.type == "string" else 0,
+                min=_short(low),
+                max=_short(high),
             )  # fmt: skip
         )
     return made
@@ -224,5 +250,3 @@ def _values(engine: RunningEngine, table: Table, i: int, made: Described, rows: 
 
 def _short(value: Any) -> Any:
     return value[:200] if isinstance(value, str) else value
-
-

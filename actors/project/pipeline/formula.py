@@ -71,7 +71,9 @@ def _tokens(formula: str) -> list[_Token]:
         tokens.append(_Token(found.lastgroup, found[found.lastgroup], found.start(found.lastgroup)))
         at = found.end()
         if len(tokens) > MAX_TOKENS:
-            raise StepError(f"the formula has more than {MAX_TOKENS:,} parts.", hint="Compute it in several steps.")
+            raise StepError(
+                f"the formula has more than {MAX_TOKENS:,} parts.", hint="Compute it in several steps."
+            )
     return tokens
 
 
@@ -116,14 +118,18 @@ class _Reader:
         if self._at >= len(self._tokens):
             return StepError(f"the formula ends where {wanted} was expected.")
         token = self._tokens[self._at]
-        return StepError(f'the formula has "{token.text}" at character {token.at + 1} where {wanted} was expected.')
+        return StepError(
+            f'the formula has "{token.text}" at character {token.at + 1} where {wanted} was expected.'
+        )
 
     # The grammar
 
     def _or(self) -> Node:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise StepError(f"the formula is nested deeper than {MAX_DEPTH}.", hint="Compute it in several steps.")
+            raise StepError(
+                f"the formula is nested deeper than {MAX_DEPTH}.", hint="Compute it in several steps."
+            )
         parts = [self._and()]
         while self._take("or"):
             parts.append(self._and())
@@ -259,7 +265,14 @@ def _calculated(left: Node, sign: str, right: Node) -> Node:
     a, b = number(left, sign), number(right, sign)
     whole = left.type in ("integer", "boolean") and right.type in ("integer", "boolean")
     if sign == "/":
-        return Node(exp.Paren(this=op(op(a, "*", exp.Literal(this="1.0", is_string=False)), "/", call("nullif", b, integer(0)))), "number")
+        return Node(
+            exp.Paren(
+                this=op(
+                    op(a, "*", exp.Literal(this="1.0", is_string=False)), "/", call("nullif", b, integer(0))
+                )
+            ),
+            "number",
+        )
     if sign == "%":
         return Node(call("dl_modulo", a, b), "integer" if whole else "number")
     # Not "integer", even of two: what is beyond 64 bits becomes a REAL.

@@ -69,7 +69,8 @@ def boolean(node: Node, what: str) -> Sql:
     """Return a value that has to be true or false."""
     if node.type not in ("boolean", None):
         raise StepError(
-            f"{what} needs a condition, and was given a {node.type}.", hint="Compare it, as in `x > 0` or `x = 'a'`."
+            f"{what} needs a condition, and was given a {node.type}.",
+            hint="Compare it, as in `x > 0` or `x = 'a'`.",
         )
     return node.sql
 
@@ -93,7 +94,9 @@ def _if(args: list[Node], values: Values) -> Node:
     cases = [(boolean(c, "if()"), v) for c, v in zip(args[:-1:2], args[1::2], strict=False)]
     other = args[-1] if len(args) % 2 else Node(exp.Null(), None)
     alike = _alike([v for _, v in cases] + [other])
-    return Node(when(*((c, v) for (c, _), v in zip(cases, alike[0], strict=False)), other=alike[0][-1]), alike[1])
+    return Node(
+        when(*((c, v) for (c, _), v in zip(cases, alike[0], strict=False)), other=alike[0][-1]), alike[1]
+    )
 
 
 def _alike(nodes: list[Node]) -> tuple[list[Sql], ColumnType | None]:
@@ -150,7 +153,10 @@ def _slice(args: list[Node], values: Values) -> Node:
 
 
 def _left(args: list[Node], values: Values) -> Node:
-    return Node(call("substr", shown(args[0]), integer(1), call("max", number(args[1], "left()"), integer(0))), "string")
+    return Node(
+        call("substr", shown(args[0]), integer(1), call("max", number(args[1], "left()"), integer(0))),
+        "string",
+    )
 
 
 def _right(args: list[Node], values: Values) -> Node:
@@ -181,7 +187,9 @@ def _number(args: list[Node], values: Values) -> Node:
 
 def _moment_part(name: str, start: int, length: int) -> Maker:
     def make(args: list[Node], values: Values) -> Node:
-        digits = call("nullif", call("substr", _moment(args[0], name), integer(start), integer(length)), text(""))
+        digits = call(
+            "nullif", call("substr", _moment(args[0], name), integer(start), integer(length)), text("")
+        )
         return Node(cast(digits, "INTEGER"), "integer")
 
     return make

@@ -21,7 +21,6 @@ import orjson
 
 from runtime.errors import InternalError
 
-from .cells import SPACES
 from .dates import DateFormat
 from .numbers import parse_number, rounded, show_number
 from .table import StepError
@@ -33,7 +32,9 @@ Cell: TypeAlias = str | int | float | None
 MAX_PATTERN = 1_000
 """Characters of a regular expression."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060\ufeff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060\ufeff]"
+)
 _SPACE = re.compile(r"\s+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
@@ -93,7 +94,8 @@ def _part(pattern: str, text: Cell, index: int, last: int) -> str | None:
 
 
 def _split(pattern: re.Pattern[str], text: str, most: int = 0) -> list[str]:
-    parts, start = [], 0
+    parts: list[str] = []
+    start = 0
     for found in pattern.finditer(text):
         if found.end() == found.start() or (most and len(parts) + 1 == most):
             continue
@@ -193,7 +195,7 @@ _PURE: dict[str, tuple[int, Callable[..., Any]]] = {
     "dl_ln": (1, lambda x: None if x is None or x <= 0 else math.log(x)),
     "dl_power": (2, _power),
     "dl_modulo": (2, _modulo),
-    "dl_right": (2, lambda t, n: None if t is None or n is None else str(t)[-int(n):] if n > 0 else ""),
+    "dl_right": (2, lambda t, n: None if t is None or n is None else str(t)[-int(n) :] if n > 0 else ""),
     "dl_found": (3, _found),
     "dl_number": (2, _number),
     "dl_match": (2, _match),
@@ -217,11 +219,20 @@ def _small(text: str | None) -> str | None:
     return None if text is None else text.lower()
 
 
+def _trim(text: str | None) -> str | None:
+    return None if text is None else text.strip()
+
+
 def _fold(text: str | None) -> str | None:
     return None if text is None else text.casefold()
 
 
-_BARE: dict[str, Callable[[str | None], str | None]] = {"dl_upper": _capitals, "dl_lower": _small, "dl_fold": _fold}
+_BARE: dict[str, Callable[[str | None], str | None]] = {
+    "dl_upper": _capitals,
+    "dl_lower": _small,
+    "dl_fold": _fold,
+    "dl_trim": _trim,
+}
 """Functions that are called for text and NULL alone, and cannot fail on them: they need no guard."""
 
 
@@ -292,7 +303,7 @@ class Functions:
                 self.error = InternalError("Rows reached a step out of order.")
                 raise self.error
             rows[slot] = row
-            if cell is None or cell == "" or (blank and isinstance(cell, str) and not cell.strip(SPACES)):
+            if cell is None or cell == "" or (blank and isinstance(cell, str) and not cell.strip()):
                 return values.get(slot)
             values[slot] = cell
             return cell

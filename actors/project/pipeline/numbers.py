@@ -29,7 +29,9 @@ def _styled(style: str) -> re.Pattern[str]:
     group, point = _GROUPS[style]
     group = group if group.startswith("[") else re.escape(group)
     whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)"
-    return re.compile(rf"[+-]?(?:{whole}(?:{re.escape(point)}\d*)?|{re.escape(point)}\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+    return re.compile(
+        rf"[+-]?(?:{whole}(?:{re.escape(point)}\d*)?|{re.escape(point)}\d+)(?:[eE][+-]?\d+)?", re.ASCII
+    )
 
 
 _STYLED = {style: _styled(style) for style in _GROUPS}

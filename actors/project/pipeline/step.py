@@ -52,7 +52,10 @@ class BaseStep(BaseModel):
         Raises:
             StepError: the step does not fit the columns it meets.
         """
-        raise AssertionError(f"{type(self).__name__} has no apply")
+        self._apply(draft)
+
+    def _apply(self, draft: Draft) -> None:
+        raise AssertionError(f"{type(self).__name__} does nothing")
 
     @classmethod
     def summary(cls) -> str:

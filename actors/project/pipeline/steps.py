@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
 from runtime.errors import InputError
@@ -17,8 +18,16 @@ from .operations import OPERATIONS, OTHER_NAMES
 from .step import BaseStep, snake_case
 from .table import StepError, nearest
 
-__all__ = ("VERSION", "Step", "dump_steps", "operations", "parse_steps", "read_document", "step_schema",
-           "write_document")
+__all__ = (
+    "VERSION",
+    "Step",
+    "dump_steps",
+    "operations",
+    "parse_steps",
+    "read_document",
+    "step_schema",
+    "write_document",
+)
 
 VERSION = 1
 """The version of the JSON of a pipeline."""
@@ -42,7 +51,9 @@ def parse_steps(data: Any) -> tuple[BaseStep, ...]:
     if isinstance(data, Mapping) and "steps" in data:
         return read_document(data)
     if not isinstance(data, Sequence) or isinstance(data, str | bytes):
-        raise InputError("The steps of a pipeline are a list.", hint='[{"operation": "trim", "columns": ["city"]}]')
+        raise InputError(
+            "The steps of a pipeline are a list.", hint='[{"operation": "trim", "columns": ["city"]}]'
+        )
     if len(data) > MAX_STEPS:
         raise InputError(f"A pipeline has at most {MAX_STEPS} steps; these are {len(data):,}.")
     return tuple(_parse_step(item, number) for number, item in enumerate(data, 1))
@@ -126,8 +137,6 @@ def _validated(cls: type[BaseStep], settings: dict[str, Any], number: int) -> Ba
 
 
 def _json(data: Any) -> str:
-    import orjson
-
     return orjson.dumps(data).decode()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from sqlglot import exp
@@ -16,8 +16,18 @@ from ..functions import compile_pattern
 from ..step import BaseStep, ColumnName, ColumnNames, Scalar
 from ..table import StepError, common_type
 
-__all__ = ("CleanNames", "Coalesce", "MergeColumns", "PromoteHeader", "RemoveColumn", "RemoveEmptyColumns",
-           "RenameColumn", "SelectColumns", "SplitColumn", "unique_names")
+__all__ = (
+    "CleanNames",
+    "Coalesce",
+    "MergeColumns",
+    "PromoteHeader",
+    "RemoveColumn",
+    "RemoveEmptyColumns",
+    "RenameColumn",
+    "SelectColumns",
+    "SplitColumn",
+    "unique_names",
+)
 
 
 class RenameColumn(BaseStep):
@@ -26,9 +36,17 @@ class RenameColumn(BaseStep):
     operation: Literal["rename_column"] = "rename_column"
     old_name: ColumnName | None = Field(default=None, description="The column.")
     new_name: str | None = Field(default=None, description="Its new name.", min_length=1)
-    names: dict[str, str] | None = Field(default=None, description="Several columns: old and new names.", min_length=1)
-    spellings = {"column": "old_name", "from": "old_name", "to": "new_name", "mapping": "names", "columns": "names"}
-    example = {"operation": "rename_column", "oldName": "nm", "newName": "name"}
+    names: dict[str, str] | None = Field(
+        default=None, description="Several columns: old and new names.", min_length=1
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "column": "old_name",
+        "from": "old_name",
+        "to": "new_name",
+        "mapping": "names",
+        "columns": "names",
+    }
+    example: ClassVar[Mapping[str, Any]] = {"operation": "rename_column", "oldName": "nm", "newName": "name"}
 
     @model_validator(mode="after")
     def _one(self) -> RenameColumn:
@@ -36,7 +54,7 @@ class RenameColumn(BaseStep):
             raise ValueError("give either `oldName` and `newName`, or `names`")
         return self
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         wanted = self.names or {str(self.old_name): str(self.new_name)}
         draft.require(wanted)
         after = [wanted.get(name, name) for name in draft.names]
@@ -59,10 +77,10 @@ class RemoveColumn(BaseStep):
 
     operation: Literal["remove_column"] = "remove_column"
     columns: ColumnNames = Field(description="The columns to remove.", min_length=1)
-    spellings = {"column": "columns"}
-    example = {"operation": "remove_column", "columns": ["note"]}
+    spellings: ClassVar[Mapping[str, str]] = {"column": "columns"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "remove_column", "columns": ["note"]}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.remove(draft.require(self.columns))
 
 
@@ -72,10 +90,10 @@ class SelectColumns(BaseStep):
     operation: Literal["select_columns"] = "select_columns"
     columns: ColumnNames = Field(description="The columns to keep, in order.", min_length=1)
     rest: bool = Field(default=False, description="Whether the other columns stay, after these.")
-    spellings = {"column": "columns", "keep_others": "rest"}
-    example = {"operation": "select_columns", "columns": ["name", "city"]}
+    spellings: ClassVar[Mapping[str, str]] = {"column": "columns", "keep_others": "rest"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "select_columns", "columns": ["name", "city"]}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = draft.require(self.columns)
         chosen = [draft.columns[draft.index(name)] for name in names]
         others = [c for c in draft.columns if c.name not in set(names)]
@@ -89,10 +107,10 @@ class CleanNames(BaseStep):
     style: Literal["snake", "camel", "lower", "trim"] = Field(
         default="snake", description="unit_price, unitPrice, unit price, or white space alone made tidy."
     )
-    spellings = {"case": "style", "format": "style"}
-    example = {"operation": "clean_names"}
+    spellings: ClassVar[Mapping[str, str]] = {"case": "style", "format": "style"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "clean_names"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = unique_names([_clean(name, self.style) for name in draft.names])
         draft.columns = [
             Column(name, c.type, c.expr, c.scale) for name, c in zip(names, draft.columns, strict=True)
@@ -103,7 +121,9 @@ def _clean(name: str, style: str) -> str:
     tidy = " ".join(name.split())
     if style == "trim":
         return tidy
-    folded = unicodedata.normalize("NFKD", tidy.replace("ß", "ss").replace("%", " percent ").replace("&", " and "))
+    folded = unicodedata.normalize(
+        "NFKD", tidy.replace("ß", "ss").replace("%", " percent ").replace("&", " and ")
+    )
     plain = "".join(c for c in folded if not unicodedata.combining(c))
     plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain)
     words = re.findall(r"[^\W_]+", plain.lower())
@@ -133,20 +153,41 @@ class SplitColumn(BaseStep):
     operation: Literal["split_column"] = "split_column"
     column: ColumnName = Field(description="The column to split.")
     new_columns: ColumnNames = Field(description="The names of the parts.", min_length=1, max_length=200)
-    method: Literal["delimiter", "position", "regex"] = Field(default="delimiter", description="What divides the parts.")
-    delimiter: str = Field(default=",", description="The text between the parts.", min_length=1, max_length=100)
-    positions: list[int] | None = Field(
-        default=None, description="After how many characters to cut, rising: [2, 5] makes three parts.", min_length=1
+    method: Literal["delimiter", "position", "regex"] = Field(
+        default="delimiter", description="What divides the parts."
     )
-    pattern: str | None = Field(default=None, description="The pattern between the parts, in the syntax of Python.")
+    delimiter: str = Field(
+        default=",", description="The text between the parts.", min_length=1, max_length=100
+    )
+    positions: list[int] | None = Field(
+        default=None,
+        description="After how many characters to cut, rising: [2, 5] makes three parts.",
+        min_length=1,
+    )
+    pattern: str | None = Field(
+        default=None, description="The pattern between the parts, in the syntax of Python."
+    )
     trim_results: bool = Field(default=True, description="Whether white space around the parts is removed.")
     keep_original: bool = Field(default=False, description="Whether the split column stays.")
     extra: Literal["keep", "drop"] = Field(
-        default="keep", description="What happens to more parts than names: they stay in the last part, or are dropped."
+        default="keep",
+        description="What happens to more parts than names: they stay in the last part, or are dropped.",
     )
-    spellings = {"source_column": "column", "separator": "delimiter", "regex": "pattern", "trim": "trim_results",
-                 "position": "positions", "into": "new_columns", "new_column_names": "new_columns"}
-    example = {"operation": "split_column", "column": "name", "delimiter": " ", "newColumns": ["first", "last"]}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "source_column": "column",
+        "separator": "delimiter",
+        "regex": "pattern",
+        "trim": "trim_results",
+        "position": "positions",
+        "into": "new_columns",
+        "new_column_names": "new_columns",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "split_column",
+        "column": "name",
+        "delimiter": " ",
+        "newColumns": ["first", "last"],
+    }
 
     @model_validator(mode="before")
     @classmethod
@@ -161,7 +202,11 @@ class SplitColumn(BaseStep):
     @model_validator(mode="after")
     def _whole(self) -> SplitColumn:
         if self.method == "position":
-            if self.positions is None or sorted(set(self.positions)) != self.positions or self.positions[0] < 1:
+            if (
+                self.positions is None
+                or sorted(set(self.positions)) != self.positions
+                or self.positions[0] < 1
+            ):
                 raise ValueError("`positions` has to be a list of rising numbers from 1 on")
         elif self.method == "regex" and not self.pattern:
             raise ValueError("the method regex needs `pattern`")
@@ -169,7 +214,7 @@ class SplitColumn(BaseStep):
             raise ValueError("`newColumns` has a name twice")
         return self
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         for name in self.new_columns:
             draft.free(name, but=() if self.keep_original else (self.column,))
         column = draft.take(self.column)
@@ -203,7 +248,9 @@ class SplitColumn(BaseStep):
             rest = draft.columns.pop()
             at = call("instr", rest.expr, mark)
             found = op(at, ">", integer(0))
-            head = when((found, call("substr", rest.expr, integer(1), op(at, "-", integer(1)))), other=rest.expr)
+            head = when(
+                (found, call("substr", rest.expr, integer(1), op(at, "-", integer(1)))), other=rest.expr
+            )
             tail = when((found, call("substr", rest.expr, op(at, "+", integer(len(self.delimiter))))))
             draft.columns.append(Column("", "string", rest.expr if last and self.extra == "keep" else head))
             draft.columns.append(Column("", "string", exp.Null() if last else tail))
@@ -232,7 +279,9 @@ class SplitColumn(BaseStep):
         cell, pattern = draft.columns.pop().expr, draft.value("c" + self.pattern)
         most = len(self.new_columns) if self.extra == "keep" else 0
         for i in range(len(self.new_columns)):
-            draft.columns.append(Column("", "string", call("dl_part", pattern, cell, integer(i), integer(most))))
+            draft.columns.append(
+                Column("", "string", call("dl_part", pattern, cell, integer(i), integer(most)))
+            )
         draft.columns.append(Column("", "string", exp.Null()))
         return draft.columns[-1 - len(self.new_columns) : -1]
 
@@ -245,17 +294,31 @@ class MergeColumns(BaseStep):
     new_column: str = Field(description="The name of the joined column.", min_length=1)
     separator: str = Field(default=" ", description="What goes between.", max_length=1_000)
     skip_nulls: bool = Field(
-        default=True, description="Whether empty cells are left out with their separator; NULL where all are empty."
+        default=True,
+        description="Whether empty cells are left out with their separator; NULL where all are empty.",
     )
     keep_original: bool = Field(default=False, description="Whether the joined columns stay.")
-    spellings = {"source_columns": "columns", "target_column": "new_column", "delimiter": "separator",
-                 "keep_originals": "keep_original", "into": "new_column", "skip_empty": "skip_nulls"}
-    example = {"operation": "merge_columns", "columns": ["first", "last"], "newColumn": "name", "separator": " "}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "source_columns": "columns",
+        "target_column": "new_column",
+        "delimiter": "separator",
+        "keep_originals": "keep_original",
+        "into": "new_column",
+        "skip_empty": "skip_nulls",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "merge_columns",
+        "columns": ["first", "last"],
+        "newColumn": "name",
+        "separator": " ",
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = draft.require(self.columns)
         draft.free(self.new_column, but=() if self.keep_original else names)
-        sources = [draft.take(name, 1 if draft.columns[draft.index(name)].type == "string" else 2) for name in names]
+        sources = [
+            draft.take(name, 1 if draft.columns[draft.index(name)].type == "string" else 2) for name in names
+        ]
         at = min(draft.index(name) for name in names)
         merged = self._merged(draft, [draft.columns[draft.index(s.name)] for s in sources])
         if not self.keep_original:
@@ -271,7 +334,9 @@ class MergeColumns(BaseStep):
             shown = [call("ifnull", as_text(c), text("")) for c in sources]
             return _joined([piece for s in shown for piece in (mark, s)][1:])
         # Joined with NULL is NULL: each cell is written once, and an empty one takes its separator along.
-        pieces = [call("ifnull", op(mark, "||", call("nullif", as_text(c), text(""))), text("")) for c in sources]
+        pieces = [
+            call("ifnull", op(mark, "||", call("nullif", as_text(c), text(""))), text("")) for c in sources
+        ]
         joined = call("substr", _joined(pieces), integer(len(self.separator) + 1))
         return call("nullif", joined, text(""))
 
@@ -291,10 +356,18 @@ class Coalesce(BaseStep):
     new_column: str = Field(description="The column to write.", min_length=1)
     default: Scalar = Field(default=None, description="What to write where all are empty.")
     keep_original: bool = Field(default=True, description="Whether the columns read stay.")
-    spellings = {"source_columns": "columns", "target_column": "new_column", "keep_originals": "keep_original"}
-    example = {"operation": "coalesce", "columns": ["mobile", "phone"], "newColumn": "contact"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "source_columns": "columns",
+        "target_column": "new_column",
+        "keep_originals": "keep_original",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "coalesce",
+        "columns": ["mobile", "phone"],
+        "newColumn": "contact",
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = draft.require(self.columns)
         draft.free(self.new_column, but=names)
         for name in names:
@@ -307,7 +380,9 @@ class Coalesce(BaseStep):
             (negate(is_empty(c.expr, c)), as_text(c) if kind == "string" and c.type != "string" else c.expr)
             for c in sources
         ]
-        other = draft.value(_word(self.default) if kind == "string" and self.default is not None else self.default)
+        other = draft.value(
+            _word(self.default) if kind == "string" and self.default is not None else self.default
+        )
         if not self.keep_original:
             draft.columns = [c for c in draft.columns if c.name not in set(names) - {self.new_column}]
         draft.put(self.new_column, when(*cases, other=other), kind)
@@ -330,9 +405,9 @@ class PromoteHeader(BaseStep):
 
     operation: Literal["promote_header"] = "promote_header"
     blocking = True
-    example = {"operation": "promote_header"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "promote_header"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.settle()
         named = draft.query(limit=1)
         for i, c in enumerate(draft.columns, 1):
@@ -355,18 +430,16 @@ class RemoveEmptyColumns(BaseStep):
 
     operation: Literal["remove_empty_columns"] = "remove_empty_columns"
     whitespace: bool = Field(default=True, description="Whether white space alone is empty.")
-    spellings = {"treat_whitespace_as_empty": "whitespace"}
+    spellings: ClassVar[Mapping[str, str]] = {"treat_whitespace_as_empty": "whitespace"}
     blocking = True
-    example = {"operation": "remove_empty_columns"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "remove_empty_columns"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.settle()
         filled = draft.query()
         filled.expressions[0].set("this", integer(1))
         for i, c in enumerate(draft.columns, 1):
-            filled.expressions[i].set(
-                "this", call("max", negate(is_empty(c.expr, c, blank=self.whitespace)))
-            )
+            filled.expressions[i].set("this", call("max", negate(is_empty(c.expr, c, blank=self.whitespace))))
         filled.set("order", None)
         rows = draft.engine.probe(filled, draft.value)
         if rows is None:

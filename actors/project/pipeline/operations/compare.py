@@ -67,11 +67,15 @@ class Condition(BaseModel):
     column: ColumnName | None = Field(default=None, description="The column to compare.")
     operator: Operator | None = Field(default=None, description="How to compare.")
     value: Scalar | list[Scalar] = Field(
-        default=None, description="What to compare with; a list for `in` and for `between` (both ends belong)."
+        default=None,
+        description="What to compare with; a list for `in` and for `between` (both ends belong).",
     )
     case_sensitive: bool = Field(default=True, description="Whether capitals count.")
     conditions: list[Condition] | None = Field(
-        default=None, description="Conditions to join, in place of a comparison.", min_length=1, max_length=200
+        default=None,
+        description="Conditions to join, in place of a comparison.",
+        min_length=1,
+        max_length=200,
     )
     match: Literal["all", "any"] = Field(default="all", description="Whether all or any of them must hold.")
 
@@ -130,14 +134,15 @@ class Condition(BaseModel):
             return self._among(draft, column)
         if operator == "between":
             low, high = self._pair()
-            return both(
-                self._ordered(draft, column, ">=", low), self._ordered(draft, column, "<=", high)
-            )
+            return both(self._ordered(draft, column, ">=", low), self._ordered(draft, column, "<=", high))
         if isinstance(self.value, list):
-            raise StepError(f'"{self.operator}" compares with one value, not a list.', hint='Use the operator "in".')
+            raise StepError(
+                f'"{self.operator}" compares with one value, not a list.', hint='Use the operator "in".'
+            )
         if self.value is None:
             raise StepError(
-                f'"{self.operator}" with null is never true.', hint='Use the operator "is_empty" or "is_not_empty".'
+                f'"{self.operator}" with null is never true.',
+                hint='Use the operator "is_empty" or "is_not_empty".',
             )
         if operator in _SIGNS:
             return self._ordered(draft, column, _SIGNS[operator], self.value)
@@ -162,9 +167,7 @@ class Condition(BaseModel):
             listed = [_moment(column, draft.value(fold(typed_value(column, v)))) for v in words]
             parts.append(exp.In(this=cell, expressions=listed))
         if numbers:
-            parts.append(
-                exp.In(this=to_number(column.expr), expressions=[draft.value(n) for n in numbers])
-            )
+            parts.append(exp.In(this=to_number(column.expr), expressions=[draft.value(n) for n in numbers]))
         return either(*parts)
 
     def _ordered(self, draft: Draft, column: Column, sign: str, value: Scalar) -> Sql:
@@ -194,7 +197,11 @@ class Condition(BaseModel):
             return op(call("instr", cell, value), ">", integer(0))
         if operator == "starts_with":
             return op(call("substr", cell, integer(1), integer(len(wanted))), "=", value)
-        tail = call("substr", cell, integer(-len(wanted))) if wanted else call("substr", cell, integer(1), integer(0))
+        tail = (
+            call("substr", cell, integer(-len(wanted)))
+            if wanted
+            else call("substr", cell, integer(1), integer(0))
+        )
         return both(op(tail, "=", value), op(call("length", cell), ">=", integer(len(wanted))))
 
 
@@ -241,4 +248,3 @@ def typed_value(column: Column, value: Scalar) -> str | int | float:
         hint=f"Give {examples.get(column.type, 'a number')}, or cast the column to another type first.",
         column=column.name,
     )
-

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from sqlglot import exp
 
-from ..cells import Sql, as_text, both, call, cast, integer, is_empty, is_null, negate, op, text, when
+from ..cells import Sql, as_text, both, call, cast, integer, is_empty, is_null, negate, op, when
 from ..draft import Column, Draft, Key
 from ..step import BaseStep, ColumnName, ColumnNames
 from ..table import NUMERIC, ColumnType, StepError
 
 __all__ = ("Aggregate", "Function", "GroupBy", "group")
 
-_NAMES = {"avg": "mean", "average": "mean", "distinct": "count_distinct", "nunique": "count_distinct",
-          "unique": "count_distinct", "minimum": "min", "maximum": "max", "total": "sum", "concat": "join",
-          "string_agg": "join", "size": "count_rows", "countDistinct": "count_distinct", "countRows": "count_rows"}
+_NAMES = {
+    "avg": "mean",
+    "average": "mean",
+    "distinct": "count_distinct",
+    "nunique": "count_distinct",
+    "unique": "count_distinct",
+    "minimum": "min",
+    "maximum": "max",
+    "total": "sum",
+    "concat": "join",
+    "string_agg": "join",
+    "size": "count_rows",
+    "countDistinct": "count_distinct",
+    "countRows": "count_rows",
+}
 Function = Annotated[
-    Literal["sum", "mean", "count", "count_rows", "count_distinct", "min", "max", "first", "last", "median", "join"],
+    Literal[
+        "sum",
+        "mean",
+        "count",
+        "count_rows",
+        "count_distinct",
+        "min",
+        "max",
+        "first",
+        "last",
+        "median",
+        "join",
+    ],
     BeforeValidator(lambda value: _NAMES.get(value, value) if isinstance(value, str) else value),
 ]
 
@@ -31,7 +56,9 @@ class Aggregate(BaseModel):
 
     function: Function = Field(description="What to make of the cells; empty ones are passed over.")
     column: ColumnName | None = Field(default=None, description="The column; not needed for `count_rows`.")
-    new_column: str | None = Field(default=None, description="The name; left out, as `amount_sum`.", min_length=1)
+    new_column: str | None = Field(
+        default=None, description="The name; left out, as `amount_sum`.", min_length=1
+    )
     separator: str = Field(default=", ", description="What goes between, for `join`.", max_length=100)
 
     @model_validator(mode="before")
@@ -39,8 +66,15 @@ class Aggregate(BaseModel):
     def _spelled(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        names = {"aggregation": "function", "agg": "function", "operation": "function", "as": "new_column",
-                 "alias": "new_column", "name": "new_column", "func": "function"}
+        names = {
+            "aggregation": "function",
+            "agg": "function",
+            "operation": "function",
+            "as": "new_column",
+            "alias": "new_column",
+            "name": "new_column",
+            "func": "function",
+        }
         made = {names.get(k, k): v for k, v in data.items()}
         if made.get("function") == "count" and made.get("column") in (None, "*"):
             made.update(function="count_rows", column=None)
@@ -56,20 +90,34 @@ class GroupBy(BaseStep):
     """Make one row of the rows that are alike in some columns; groups come in the order of their first rows."""
 
     operation: Literal["group"] = "group"
-    columns: ColumnNames = Field(default_factory=list, description="The columns to group by; none makes one row of all.")
-    aggregates: list[Aggregate] = Field(description="What to make of each group.", min_length=1, max_length=500)
-    spellings = {"by": "columns", "group_by": "columns", "group_columns": "columns", "aggregations": "aggregates"}
+    columns: ColumnNames = Field(
+        default_factory=list, description="The columns to group by; none makes one row of all."
+    )
+    aggregates: list[Aggregate] = Field(
+        description="What to make of each group.", min_length=1, max_length=500
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "by": "columns",
+        "group_by": "columns",
+        "group_columns": "columns",
+        "aggregations": "aggregates",
+    }
     blocking = True
-    example = {"operation": "group", "columns": ["city"],
-               "aggregates": [{"function": "sum", "column": "amount", "newColumn": "total"}]}
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "group",
+        "columns": ["city"],
+        "aggregates": [{"function": "sum", "column": "amount", "newColumn": "total"}],
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = draft.require(self.columns)
         draft.require(a.column for a in self.aggregates if a.column)
         made = [*names, *(a.name for a in self.aggregates)]
         for name in made:
             if made.count(name) > 1:
-                raise StepError(f'two columns would have the name "{name}".', hint="Give another `newColumn`.")
+                raise StepError(
+                    f'two columns would have the name "{name}".', hint="Give another `newColumn`."
+                )
         group(draft, names, list(self.aggregates))
 
 
@@ -149,7 +197,9 @@ def _with_windows(draft: Draft, keys: list[str], aggregates: list[Aggregate]) ->
         elif a.function == "median" and a.column:
             cell = draft.columns[draft.index(a.column)].expr
             extra += [
-                Column(f"\0rank{i}", "integer", _window(call("row_number"), [*partition, is_null(cell)], [cell])),
+                Column(
+                    f"\0rank{i}", "integer", _window(call("row_number"), [*partition, is_null(cell)], [cell])
+                ),
                 Column(f"\0all{i}", "integer", _window(call("count", cell), partition, [])),
             ]
     if extra:
@@ -166,24 +216,28 @@ def _with_windows(draft: Draft, keys: list[str], aggregates: list[Aggregate]) ->
     return {c.name: c for c in draft.columns}
 
 
-def _window(function: Sql, partition: list[Sql], order: list[Sql], frame: exp.WindowSpec | None = None) -> Sql:
+def _window(
+    function: Sql, partition: list[Sql], order: list[Sql], frame: exp.WindowSpec | None = None
+) -> Sql:
     window = exp.Window(this=function, partition_by=[p.copy() for p in partition], spec=frame)
     if order:
-        window.set("order", exp.Order(expressions=[exp.Ordered(this=o.copy(), nulls_first=True) for o in order]))
+        window.set(
+            "order", exp.Order(expressions=[exp.Ordered(this=o.copy(), nulls_first=True) for o in order])
+        )
     return window
 
 
 def _joined(draft: Draft, column: Column, partition: list[Sql], separator: str) -> Sql:
     value = when((negate(is_empty(column.expr, column)), as_text(column)))
-    whole = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="UNBOUNDED", end_side="FOLLOWING")
+    whole = exp.WindowSpec(
+        kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="UNBOUNDED", end_side="FOLLOWING"
+    )
     return _window(call("group_concat", value, draft.value(separator)), partition, [draft.row], whole)
 
 
 def _look_up(draft: Draft, i: int, base: Sql, column: Column) -> None:
     found = exp.Select(expressions=[column.expr.copy()]).from_(base.copy())
-    row = exp.column("row_id", column.expr.table)
+    row = exp.column("row_id", column.expr.text("table"))
     found.set("where", exp.Where(this=op(row, "=", draft.columns[i].expr)))
     old = draft.columns[i]
     draft.columns[i] = Column(old.name, column.type, exp.Subquery(this=found), column.scale)
-
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from sqlglot import exp
@@ -24,14 +25,25 @@ class ParseDate(BaseStep):
 
     operation: Literal["parse_date"] = "parse_date"
     columns: ColumnNames = Field(description="The columns.", min_length=1)
-    format: str = Field(description="How they are written: YYYY, MM, DD, MMM, HH, mm, ss …", min_length=1, max_length=100)
-    on_error: OnError = Field(
-        default="null", description="What a cell does that is no date: end the run, become empty, or drop its row."
+    format: str = Field(
+        description="How they are written: YYYY, MM, DD, MMM, HH, mm, ss …", min_length=1, max_length=100
     )
-    spellings = {"column": "columns", "date_format": "format", "pattern": "format"}
-    example = {"operation": "parse_date", "columns": ["born"], "format": "DD.MM.YYYY"}
+    on_error: OnError = Field(
+        default="null",
+        description="What a cell does that is no date: end the run, become empty, or drop its row.",
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "column": "columns",
+        "date_format": "format",
+        "pattern": "format",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "parse_date",
+        "columns": ["born"],
+        "format": "DD.MM.YYYY",
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         form = DateFormat.of(self.format)
         kind: ColumnType = "datetime" if form.has_time else "date"
         for name in draft.require(self.columns):
@@ -42,8 +54,14 @@ class ParseDate(BaseStep):
                     hint='A date is shown in another form by "format_date".', column=name,
                 )  # fmt: skip
             make = conversion(column, kind, draft.value, self.format)
-            draft.convert(name, make, kind, mode=self.on_error, empty=empty_condition(column),
-                          what=f"is no date of the form {self.format}")
+            draft.convert(
+                name,
+                make,
+                kind,
+                mode=self.on_error,
+                empty=empty_condition(column),
+                what=f"is no date of the form {self.format}",
+            )
 
 
 class FormatDate(BaseStep):
@@ -51,11 +69,21 @@ class FormatDate(BaseStep):
 
     operation: Literal["format_date"] = "format_date"
     columns: ColumnNames = Field(description="The columns of dates.", min_length=1)
-    format: str = Field(description="The form: YYYY, MM, DD, MMMM, dddd, HH, mm …", min_length=1, max_length=100)
-    spellings = {"column": "columns", "date_format": "format", "pattern": "format"}
-    example = {"operation": "format_date", "columns": ["date"], "format": "D MMMM YYYY"}
+    format: str = Field(
+        description="The form: YYYY, MM, DD, MMMM, dddd, HH, mm …", min_length=1, max_length=100
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "column": "columns",
+        "date_format": "format",
+        "pattern": "format",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "format_date",
+        "columns": ["date"],
+        "format": "D MMMM YYYY",
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         form = DateFormat.of(self.format)
         for name in draft.require(self.columns):
             column = _dates(draft, name)
@@ -70,11 +98,31 @@ class DatePart(BaseStep):
 
     operation: Literal["date_part"] = "date_part"
     column: ColumnName = Field(description="The column of dates.")
-    part: Literal["year", "month", "day", "quarter", "week", "weekday", "day_of_year", "hour", "minute", "second",
-                  "month_name", "weekday_name", "year_month", "date"] = Field(description="The part; weeks are those of ISO 8601.")
-    new_column: str | None = Field(default=None, description="The column to write; left out, as `date_year`.", min_length=1)
-    spellings = {"target_column": "new_column", "source_column": "column", "unit": "part"}
-    example = {"operation": "date_part", "column": "date", "part": "year"}
+    part: Literal[
+        "year",
+        "month",
+        "day",
+        "quarter",
+        "week",
+        "weekday",
+        "day_of_year",
+        "hour",
+        "minute",
+        "second",
+        "month_name",
+        "weekday_name",
+        "year_month",
+        "date",
+    ] = Field(description="The part; weeks are those of ISO 8601.")
+    new_column: str | None = Field(
+        default=None, description="The column to write; left out, as `date_year`.", min_length=1
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "target_column": "new_column",
+        "source_column": "column",
+        "unit": "part",
+    }
+    example: ClassVar[Mapping[str, Any]] = {"operation": "date_part", "column": "date", "part": "year"}
 
     @field_validator("part", mode="before")
     @classmethod
@@ -82,7 +130,7 @@ class DatePart(BaseStep):
         names = {"dow": "weekday", "doy": "day_of_year", "day_of_week": "weekday", "iso_week": "week"}
         return names.get(value, value) if isinstance(value, str) else value
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         column = _dates(draft, self.column)
         kind: ColumnType = "integer"
         if self.part in ("month_name", "weekday_name", "year_month"):
@@ -104,7 +152,14 @@ def _dates(draft: Draft, name: str) -> Column:
 
 
 def _part(cell: Sql, part: str) -> Sql:
-    places = {"year": (1, 4), "month": (6, 2), "day": (9, 2), "hour": (12, 2), "minute": (15, 2), "second": (18, 2)}
+    places = {
+        "year": (1, 4),
+        "month": (6, 2),
+        "day": (9, 2),
+        "hour": (12, 2),
+        "minute": (15, 2),
+        "second": (18, 2),
+    }
     if part in places:
         digits = call("substr", op(cell, "||", text("T00:00:00")), *map(integer, places[part]))
         return cast(digits, "INTEGER")
@@ -118,8 +173,14 @@ def _part(cell: Sql, part: str) -> Sql:
     day = call("substr", cell, integer(1), integer(10))
     if part == "day_of_year":
         return cast(call("strftime", text("%j"), day), "INTEGER")
-    weekday = op(exp.Mod(this=exp.Paren(this=op(cast(call("strftime", text("%w"), day), "INTEGER"), "+", integer(6))),
-                         expression=integer(7)), "+", integer(1))
+    weekday = op(
+        exp.Mod(
+            this=exp.Paren(this=op(cast(call("strftime", text("%w"), day), "INTEGER"), "+", integer(6))),
+            expression=integer(7),
+        ),
+        "+",
+        integer(1),
+    )
     if part == "weekday":
         return weekday
     if part == "week":
@@ -130,4 +191,3 @@ def _part(cell: Sql, part: str) -> Sql:
     names = MONTHS if part == "month_name" else WEEKDAYS
     of = month if part == "month_name" else weekday
     return when(*((op(of, "=", integer(i)), text(n)) for i, n in enumerate(names, 1)))
-

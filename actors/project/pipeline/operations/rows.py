@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -15,8 +16,18 @@ from ..step import BaseStep, ColumnName, ColumnNames, Scalar
 from ..table import StepError
 from .compare import Condition, Operator
 
-__all__ = ("Deduplicate", "Filter", "Limit", "RemoveEmptyRows", "RowNumber", "Sample", "Skip", "Sort", "SortKey",
-           "SplitToRows")
+__all__ = (
+    "Deduplicate",
+    "Filter",
+    "Limit",
+    "RemoveEmptyRows",
+    "RowNumber",
+    "Sample",
+    "Skip",
+    "Sort",
+    "SortKey",
+    "SplitToRows",
+)
 
 
 class Filter(BaseStep):
@@ -28,12 +39,30 @@ class Filter(BaseStep):
     value: Scalar | list[Scalar] = Field(default=None, description="What to compare with.")
     case_sensitive: bool = Field(default=True, description="Whether capitals count.")
     conditions: list[Condition] | None = Field(
-        default=None, description="Several conditions, which may hold conditions in turn.", min_length=1, max_length=200
+        default=None,
+        description="Several conditions, which may hold conditions in turn.",
+        min_length=1,
+        max_length=200,
     )
-    match: Literal["all", "any"] = Field(default="all", description="Whether all or any of `conditions` must hold.")
-    mode: Literal["keep", "remove"] = Field(default="keep", description="What happens to the rows that meet it.")
-    spellings = {"combine": "match", "logic": "match", "action": "mode", "values": "value", "op": "operator"}
-    example = {"operation": "filter", "column": "amount", "operator": "greater_than", "value": 100}
+    match: Literal["all", "any"] = Field(
+        default="all", description="Whether all or any of `conditions` must hold."
+    )
+    mode: Literal["keep", "remove"] = Field(
+        default="keep", description="What happens to the rows that meet it."
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "combine": "match",
+        "logic": "match",
+        "action": "mode",
+        "values": "value",
+        "op": "operator",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "filter",
+        "column": "amount",
+        "operator": "greater_than",
+        "value": 100,
+    }
 
     @model_validator(mode="before")
     @classmethod
@@ -48,7 +77,9 @@ class Filter(BaseStep):
         if isinstance(made.get("match"), str):
             made["match"] = {"and": "all", "or": "any"}.get(made["match"].lower(), made["match"])
         if isinstance(made.get("mode"), str):
-            made["mode"] = {"include": "keep", "exclude": "remove", "drop": "remove"}.get(made["mode"], made["mode"])
+            made["mode"] = {"include": "keep", "exclude": "remove", "drop": "remove"}.get(
+                made["mode"], made["mode"]
+            )
         return made
 
     @model_validator(mode="after")
@@ -66,7 +97,7 @@ class Filter(BaseStep):
             column=self.column, operator=self.operator, value=self.value, case_sensitive=self.case_sensitive
         )
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         condition = self.condition()
         draft.ready(draft.require(sorted(condition.columns())))
         met = condition.sql(draft)
@@ -79,9 +110,9 @@ class Deduplicate(BaseStep):
     operation: Literal["deduplicate"] = "deduplicate"
     columns: ColumnNames | None = Field(default=None, description="The columns to compare; left out, all.")
     blocking = True
-    example = {"operation": "deduplicate", "columns": ["email"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "deduplicate", "columns": ["email"]}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = draft.require(self.columns) if self.columns else draft.names
         draft.settle()
         keys = [draft.columns[draft.index(name)].expr for name in names]
@@ -129,19 +160,27 @@ class Sort(BaseStep):
     """Order the rows by columns; rows that are alike keep their order."""
 
     operation: Literal["sort"] = "sort"
-    columns: list[SortKey] = Field(description="The columns to sort by, the most important first.", min_length=1)
+    columns: list[SortKey] = Field(
+        description="The columns to sort by, the most important first.", min_length=1
+    )
     nulls_position: Literal["first", "last"] = Field(default="last", description="Where empty cells go.")
-    spellings = {"by": "columns", "keys": "columns", "nulls": "nulls_position", "column": "columns"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "by": "columns",
+        "keys": "columns",
+        "nulls": "nulls_position",
+        "column": "columns",
+    }
     blocking = True
-    example = {"operation": "sort", "columns": [{"name": "amount", "direction": "desc"}]}
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "sort",
+        "columns": [{"name": "amount", "direction": "desc"}],
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.require(key.name for key in self.columns)
         draft.ready(key.name for key in self.columns)
         first = self.nulls_position == "first"
-        keys = [
-            Key(draft.take(key.name).expr, key.direction == "desc", first) for key in self.columns
-        ]
+        keys = [Key(draft.take(key.name).expr, key.direction == "desc", first) for key in self.columns]
         draft.order = [*keys, *(draft.order or [Key(draft.row)])]
 
 
@@ -151,10 +190,15 @@ class Limit(BaseStep):
     operation: Literal["limit"] = "limit"
     count: int = Field(description="How many rows to keep.", ge=0)
     offset: int = Field(default=0, description="How many rows to pass over first.", ge=0)
-    spellings = {"limit": "count", "rows": "count", "n": "count", "skip": "offset"}
-    example = {"operation": "limit", "count": 1000}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "limit": "count",
+        "rows": "count",
+        "n": "count",
+        "skip": "offset",
+    }
+    example: ClassVar[Mapping[str, Any]] = {"operation": "limit", "count": 1000}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         _cut(draft, self.count, self.offset)
 
 
@@ -163,10 +207,15 @@ class Skip(BaseStep):
 
     operation: Literal["skip"] = "skip"
     count: int = Field(description="How many rows to leave out.", ge=0)
-    spellings = {"rows": "count", "n": "count", "skip": "count", "offset": "count"}
-    example = {"operation": "skip", "count": 2}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "rows": "count",
+        "n": "count",
+        "skip": "count",
+        "offset": "count",
+    }
+    example: ClassVar[Mapping[str, Any]] = {"operation": "skip", "count": 2}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         _cut(draft, None, self.count)
 
 
@@ -182,11 +231,18 @@ class Sample(BaseStep):
 
     operation: Literal["sample"] = "sample"
     count: int | None = Field(default=None, description="How many rows.", ge=0)
-    fraction: float | None = Field(default=None, description="Which part of the rows, between 0 and 1.", ge=0, le=1)
+    fraction: float | None = Field(
+        default=None, description="Which part of the rows, between 0 and 1.", ge=0, le=1
+    )
     seed: int = Field(default=0, description="Another seed chooses other rows.", ge=0, lt=2**31)
-    spellings = {"size": "count", "n": "count", "rows": "count", "percent": "fraction"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "size": "count",
+        "n": "count",
+        "rows": "count",
+        "percent": "fraction",
+    }
     blocking = True
-    example = {"operation": "sample", "count": 100, "seed": 7}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "sample", "count": 100, "seed": 7}
 
     @model_validator(mode="after")
     def _one(self) -> Sample:
@@ -194,7 +250,7 @@ class Sample(BaseStep):
             raise ValueError("give either `count` or `fraction`")
         return self
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.settle()
         chance = random.Random(self.seed)
         factor, shift = chance.randrange(2**30, 2**31) | 1, chance.randrange(2**31)
@@ -220,22 +276,22 @@ class RemoveEmptyRows(BaseStep):
     """Remove the rows whose cells are all empty, in the columns given or in all."""
 
     operation: Literal["remove_empty_rows"] = "remove_empty_rows"
-    columns: ColumnNames | None = Field(default=None, description="The columns to look at; left out, all.", min_length=1)
-    match: Literal["all", "any"] = Field(default="all", description="Whether all or any of the cells must be empty.")
+    columns: ColumnNames | None = Field(
+        default=None, description="The columns to look at; left out, all.", min_length=1
+    )
+    match: Literal["all", "any"] = Field(
+        default="all", description="Whether all or any of the cells must be empty."
+    )
     whitespace: bool = Field(default=True, description="Whether white space alone is empty.")
-    spellings = {"treat_whitespace_as_empty": "whitespace", "how": "match"}
-    example = {"operation": "remove_empty_rows"}
+    spellings: ClassVar[Mapping[str, str]] = {"treat_whitespace_as_empty": "whitespace", "how": "match"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "remove_empty_rows"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = draft.require(self.columns) if self.columns else draft.names
         draft.ready(names)
-        empties = [
-            is_empty(c.expr, c, blank=self.whitespace) for c in draft.columns if c.name in set(names)
-        ]
-        if self.match == "any":
-            empty = either(*empties)
-        else:
-            empty = negate(either(*(negate(e) for e in empties)))
+        empties = [is_empty(c.expr, c, blank=self.whitespace) for c in draft.columns if c.name in set(names)]
+        # All are empty when none is filled.
+        empty = either(*empties) if self.match == "any" else negate(either(*map(negate, empties)))
         draft.keep(negate(empty))
 
 
@@ -246,10 +302,14 @@ class RowNumber(BaseStep):
     new_column: str = Field(default="row_number", description="The name of the column.")
     start: int = Field(default=1, description="The first number.", ge=-(2**53), le=2**53)
     position: Literal["first", "last"] = Field(default="first", description="Where the column goes.")
-    spellings = {"column": "new_column", "name": "new_column", "target_column": "new_column"}
-    example = {"operation": "row_number", "newColumn": "no"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "column": "new_column",
+        "name": "new_column",
+        "target_column": "new_column",
+    }
+    example: ClassVar[Mapping[str, Any]] = {"operation": "row_number", "newColumn": "no"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.free(self.new_column)
         draft.in_order()
         number = op(call("dl_count", integer(draft.slot())), "+", integer(self.start - 1))
@@ -262,12 +322,18 @@ class SplitToRows(BaseStep):
 
     operation: Literal["split_to_rows"] = "split_to_rows"
     column: ColumnName = Field(description="The column to split.")
-    delimiter: str = Field(default=",", description="What stands between the parts.", min_length=1, max_length=100)
+    delimiter: str = Field(
+        default=",", description="What stands between the parts.", min_length=1, max_length=100
+    )
     trim: bool = Field(default=True, description="Whether white space around the parts is removed.")
-    spellings = {"separator": "delimiter", "trim_results": "trim", "source_column": "column"}
-    example = {"operation": "split_to_rows", "column": "tags", "delimiter": ";"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "separator": "delimiter",
+        "trim_results": "trim",
+        "source_column": "column",
+    }
+    example: ClassVar[Mapping[str, Any]] = {"operation": "split_to_rows", "column": "tags", "delimiter": ";"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         column = draft.take(self.column)
         if column.type != "string":
             raise StepError(
@@ -291,4 +357,3 @@ class SplitToRows(BaseStep):
             value = trimmed(value)
         draft.replace(self.column, value, "string")
         draft.push()
-

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import orjson
 from pydantic import Field, field_validator, model_validator
 from sqlglot import exp
 
-from ..cells import as_text, call, column as sql_column, integer, is_null, op, when
+from ..cells import as_text, call, integer, is_null, op, when
+from ..cells import column as sql_column
 from ..draft import Column, Draft, Key
 from ..step import BaseStep, ColumnName, ColumnNames
 from ..table import MAX_COLUMNS, StepError, common_type
-from .groups import Aggregate, Function, group
 from .columns import unique_names
+from .groups import Aggregate, Function, group
 
 __all__ = ("Pivot", "Transpose", "Unpivot")
 
@@ -22,19 +25,33 @@ class Unpivot(BaseStep):
 
     operation: Literal["unpivot"] = "unpivot"
     id_columns: ColumnNames | None = Field(
-        default=None, description="The columns that stay, repeated in each row; left out, all that are not values."
+        default=None,
+        description="The columns that stay, repeated in each row; left out, all that are not values.",
     )
     value_columns: ColumnNames | None = Field(
         default=None, description="The columns to turn; left out, all that do not stay.", min_length=1
     )
-    variable_column_name: str = Field(default="variable", description="The column for the names.", min_length=1)
+    variable_column_name: str = Field(
+        default="variable", description="The column for the names.", min_length=1
+    )
     value_column_name: str = Field(default="value", description="The column for the cells.", min_length=1)
     keep_nulls: bool = Field(default=True, description="Whether empty cells make rows.")
-    spellings = {"variable_column": "variable_column_name", "value_column": "value_column_name",
-                 "names_to": "variable_column_name", "values_to": "value_column_name", "columns": "value_columns",
-                 "variable_name": "variable_column_name", "value_name": "value_column_name"}
-    example = {"operation": "unpivot", "idColumns": ["name"], "valueColumns": ["q1", "q2"],
-               "variableColumnName": "quarter", "valueColumnName": "amount"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "variable_column": "variable_column_name",
+        "value_column": "value_column_name",
+        "names_to": "variable_column_name",
+        "values_to": "value_column_name",
+        "columns": "value_columns",
+        "variable_name": "variable_column_name",
+        "value_name": "value_column_name",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "unpivot",
+        "idColumns": ["name"],
+        "valueColumns": ["q1", "q2"],
+        "variableColumnName": "quarter",
+        "valueColumnName": "amount",
+    }
 
     @model_validator(mode="after")
     def _whole(self) -> Unpivot:
@@ -42,7 +59,7 @@ class Unpivot(BaseStep):
             raise ValueError("give `idColumns`, `valueColumns` or both")
         return self
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         ids = draft.require(self.id_columns) if self.id_columns is not None else None
         turned = draft.require(self.value_columns) if self.value_columns is not None else None
         if turned is None:
@@ -50,13 +67,15 @@ class Unpivot(BaseStep):
         if ids is None:
             ids = [name for name in draft.names if name not in set(turned)]
         if not turned:
-            raise StepError("no column is left to turn into rows.", hint="Leave some columns out of `idColumns`.")
+            raise StepError(
+                "no column is left to turn into rows.", hint="Leave some columns out of `idColumns`."
+            )
         if both := set(ids) & set(turned):
             raise StepError(f'"{sorted(both)[0]}" stands in both `idColumns` and `valueColumns`.')
         names = [*ids, self.variable_column_name, self.value_column_name]
         if len(set(names)) < len(names):
             raise StepError(
-                f'the columns would be {", ".join(names)}: a name comes twice.',
+                f"the columns would be {', '.join(names)}: a name comes twice.",
                 hint="Choose other names for `variableColumnName` and `valueColumnName`.",
             )
         draft.in_order()
@@ -68,7 +87,9 @@ class Unpivot(BaseStep):
         kind = common_type(c.type for c in values)
         scale = values[0].scale if len({c.scale for c in values}) == 1 else None
         listed = exp.Anonymous(this="json_each", expressions=[draft.value(_json(turned))])
-        draft.join(exp.Table(this=listed, alias=exp.TableAlias(this=exp.to_identifier("turned"))), kind="cross")
+        draft.join(
+            exp.Table(this=listed, alias=exp.TableAlias(this=exp.to_identifier("turned"))), kind="cross"
+        )
         cell = exp.Case(this=sql_column("key", "turned"))
         for i, c in enumerate(values):
             shown = as_text(c) if kind == "string" else c.expr
@@ -85,8 +106,6 @@ class Unpivot(BaseStep):
 
 
 def _json(names: list[str]) -> str:
-    import orjson
-
     return orjson.dumps(names).decode()
 
 
@@ -102,19 +121,31 @@ class Pivot(BaseStep):
         default=None, description="The values to make columns of; left out, all there are, in order.", min_length=1,
         max_length=1_900,
     )  # fmt: skip
-    spellings = {"index": "index_columns", "columns": "column_source", "column": "column_source",
-                 "value": "value_source", "value_column": "value_source", "column_column": "column_source",
-                 "aggregate": "aggregation", "id_columns": "index_columns"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "index": "index_columns",
+        "columns": "column_source",
+        "column": "column_source",
+        "value": "value_source",
+        "value_column": "value_source",
+        "column_column": "column_source",
+        "aggregate": "aggregation",
+        "id_columns": "index_columns",
+    }
     blocking = True
-    example = {"operation": "pivot", "indexColumns": ["name"], "columnSource": "quarter", "valueSource": "amount",
-               "aggregation": "sum"}
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "pivot",
+        "indexColumns": ["name"],
+        "columnSource": "quarter",
+        "valueSource": "amount",
+        "aggregation": "sum",
+    }
 
     @field_validator("index_columns", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         index = draft.require(self.index_columns)
         draft.require([self.column_source, self.value_source])
         for name in (self.column_source, self.value_source):
@@ -154,7 +185,9 @@ class Pivot(BaseStep):
         names = unique_names([*index, *(v if v.strip() else "(empty)" for v in values)])
         keys = [draft.columns[i].expr for i in range(len(index))]
         by, cell = draft.columns[len(index)], draft.columns[len(index) + 1]
-        made = [Column(n, draft.columns[i].type, keys[i], draft.columns[i].scale) for i, n in enumerate(index)]
+        made = [
+            Column(n, draft.columns[i].type, keys[i], draft.columns[i].scale) for i, n in enumerate(index)
+        ]
         for name, value in zip(names[len(index) :], values, strict=True):
             matched = when((op(by.expr, "=", draft.value(value)), cell.expr))
             made.append(Column(name, cell.type, call("max", matched), cell.scale))
@@ -174,10 +207,10 @@ class Transpose(BaseStep):
     operation: Literal["transpose"] = "transpose"
     name_column: str = Field(default="column", description="The column for the old names.", min_length=1)
     blocking = True
-    example = {"operation": "transpose", "nameColumn": "field"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "transpose", "nameColumn": "field"}
     MOST: ClassVar[int] = 1_000
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         if len(draft.columns) < 2 and not draft.open:
             raise StepError("a table of one column has nothing to turn.")
         draft.settle()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
@@ -33,12 +34,23 @@ class JoinKey(BaseModel):
 
 class _Matching(BaseStep):
     table: str = Field(description="The other table, by the name that the project knows it by.", min_length=1)
-    on: list[JoinKey] = Field(description="The columns that must be equal; one name stands for both.", min_length=1, max_length=20)
+    on: list[JoinKey] = Field(
+        description="The columns that must be equal; one name stands for both.", min_length=1, max_length=20
+    )
     columns: ColumnNames | None = Field(
-        default=None, description="The columns to take from the other table; left out, all but the keys.", min_length=1
+        default=None,
+        description="The columns to take from the other table; left out, all but the keys.",
+        min_length=1,
     )
     prefix: str = Field(default="", description="Goes before the names of the columns taken.", max_length=100)
-    spellings = {"keys": "on", "source": "table", "with": "table", "right": "table", "other": "table", "take": "columns"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "keys": "on",
+        "source": "table",
+        "with": "table",
+        "right": "table",
+        "other": "table",
+        "take": "columns",
+    }
 
     @field_validator("on", mode="before")
     @classmethod
@@ -79,12 +91,18 @@ class Join(_Matching):
 
     operation: Literal["join"] = "join"
     kind: Literal["inner", "left"] = Field(
-        default="inner", description="Whether rows without a match go away (inner) or stay with empty cells (left)."
+        default="inner",
+        description="Whether rows without a match go away (inner) or stay with empty cells (left).",
     )
-    spellings = {**_Matching.spellings, "how": "kind", "join_type": "kind"}
-    example = {"operation": "join", "table": "cities", "on": [{"left": "city", "right": "name"}], "kind": "left"}
+    spellings: ClassVar[Mapping[str, str]] = {**_Matching.spellings, "how": "kind", "join_type": "kind"}
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "join",
+        "table": "cities",
+        "on": [{"left": "city", "right": "name"}],
+        "kind": "left",
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         self._match(draft, kind="cross" if self.kind == "inner" else "left", first=False)
 
 
@@ -92,9 +110,14 @@ class Lookup(_Matching):
     """Take columns from the first row of another table that matches; rows stay as many as they are."""
 
     operation: Literal["lookup"] = "lookup"
-    example = {"operation": "lookup", "table": "cities", "on": ["city"], "columns": ["country"]}
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "lookup",
+        "table": "cities",
+        "on": ["city"],
+        "columns": ["country"],
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         self._match(draft, kind="left", first=True)
 
 
@@ -106,10 +129,10 @@ class Union(BaseStep):
     columns: Literal["all", "common", "left"] = Field(
         default="all", description="Which columns stay: all of both, those that both have, or those here."
     )
-    spellings = {"source": "table", "with": "table", "other": "table"}
-    example = {"operation": "union", "table": "archive"}
+    spellings: ClassVar[Mapping[str, str]] = {"source": "table", "with": "table", "other": "table"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "union", "table": "archive"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         other = _OtherTable(draft.resolve(self.table), self.table)
         draft.in_order()
         draft.push()
@@ -131,7 +154,9 @@ class Union(BaseStep):
         lower = exp.Select(
             expressions=[sql_column("row_id", "o"), *(exp.alias_(e, f"c{i}") for i, e in enumerate(theirs))]
         ).from_(other.sql)
-        lower.set("order", exp.Order(expressions=[exp.Ordered(this=sql_column("row_id", "o"), nulls_first=True)]))
+        lower.set(
+            "order", exp.Order(expressions=[exp.Ordered(this=sql_column("row_id", "o"), nulls_first=True)])
+        )
         lower.set("limit", exp.Limit(expression=integer(-1)))
         halves = [exp.Select(expressions=[exp.Star()]).from_(exp.Subquery(this=q)) for q in (upper, lower)]
         whole = exp.Union(this=halves[0], expression=halves[1], distinct=False)
@@ -207,5 +232,3 @@ def _shown(column: Column | None, kind: str) -> Sql:
     if column is None:
         return exp.Null()
     return as_text(column) if kind == "string" else column.expr
-
-

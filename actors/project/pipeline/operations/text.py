@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -47,13 +47,13 @@ class _TextStep(BaseStep):
     columns: ColumnNames | None = Field(
         default=None, description="The columns to change; left out, all columns of text.", min_length=1
     )
-    spellings: ClassVar[dict[str, str]] = {"column": "columns"}
+    spellings: ClassVar[Mapping[str, str]] = {"column": "columns"}
     uses: ClassVar[int] = 1
 
     def _cell(self, column: Column) -> Sql:
         raise AssertionError
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = draft.names if self.columns is None else draft.require(self.columns)
         for name in names:
             if draft.columns[draft.index(name)].type == "string":
@@ -64,7 +64,7 @@ class Trim(_TextStep):
     """Remove white space (all that Unicode knows) around the text of cells."""
 
     operation: Literal["trim"] = "trim"
-    example = {"operation": "trim", "columns": ["city"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "trim", "columns": ["city"]}
 
     def _cell(self, column: Column) -> Sql:
         return trimmed(column.expr)
@@ -74,7 +74,7 @@ class Uppercase(_TextStep):
     """Write the text of cells in capitals, in any script."""
 
     operation: Literal["uppercase"] = "uppercase"
-    example = {"operation": "uppercase", "columns": ["city"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "uppercase", "columns": ["city"]}
 
     def _cell(self, column: Column) -> Sql:
         return only_text(column.expr, call("upper", column.expr), "dl_upper")
@@ -84,7 +84,7 @@ class Lowercase(_TextStep):
     """Write the text of cells in small letters, in any script."""
 
     operation: Literal["lowercase"] = "lowercase"
-    example = {"operation": "lowercase", "columns": ["city"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "lowercase", "columns": ["city"]}
 
     def _cell(self, column: Column) -> Sql:
         return only_text(column.expr, call("lower", column.expr), "dl_lower")
@@ -94,7 +94,7 @@ class TitleCase(_TextStep):
     """Begin each word with a capital, and write the rest of it in small letters."""
 
     operation: Literal["title_case"] = "title_case"
-    example = {"operation": "title_case", "columns": ["city"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "title_case", "columns": ["city"]}
 
     def _cell(self, column: Column) -> Sql:
         return call("dl_title", column.expr)
@@ -104,7 +104,7 @@ class CollapseWhitespace(_TextStep):
     """Make each run of white space one space, and remove it around the text."""
 
     operation: Literal["collapse_whitespace"] = "collapse_whitespace"
-    example = {"operation": "collapse_whitespace", "columns": ["note"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "collapse_whitespace", "columns": ["note"]}
 
     uses = 2
 
@@ -122,7 +122,7 @@ class StripControl(_TextStep):
     """Remove control characters and invisible marks; tabs and line breaks stay."""
 
     operation: Literal["strip_control"] = "strip_control"
-    example = {"operation": "strip_control", "columns": ["note"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "strip_control", "columns": ["note"]}
 
     uses = 2
 
@@ -138,9 +138,9 @@ class Affix(_TextStep):
     operation: Literal["affix"] = "affix"
     prefix: str = Field(default="", description="Goes before.")
     suffix: str = Field(default="", description="Goes after.")
-    example = {"operation": "affix", "columns": ["code"], "prefix": "DE-"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "affix", "columns": ["code"], "prefix": "DE-"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         for name in draft.require(self.columns) if self.columns else draft.names:
             column = draft.take(name)
             if self.columns is None and column.type != "string":
@@ -157,10 +157,15 @@ class Pad(BaseStep):
     length: int = Field(description="The length to reach, in characters.", ge=1, le=1_000)
     fill: str = Field(default="0", description="The character to fill with.", min_length=1, max_length=1)
     side: Literal["left", "right"] = Field(default="left", description="Where to fill.")
-    spellings = {"column": "columns", "width": "length", "character": "fill", "char": "fill"}
-    example = {"operation": "pad", "columns": ["zip"], "length": 5}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "column": "columns",
+        "width": "length",
+        "character": "fill",
+        "char": "fill",
+    }
+    example: ClassVar[Mapping[str, Any]] = {"operation": "pad", "columns": ["zip"], "length": 5}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         for name in draft.require(self.columns):
             column = draft.take(name)
             if column.type not in ("string", "date", "datetime"):
@@ -179,7 +184,9 @@ class ReplaceValues(BaseStep):
 
     operation: Literal["replace_values"] = "replace_values"
     columns: ColumnNames = Field(description="The columns to change.", min_length=1)
-    find: Scalar = Field(default=None, description="What to look for; null or \"\" with match `whole` are empty cells.")
+    find: Scalar = Field(
+        default=None, description='What to look for; null or "" with match `whole` are empty cells.'
+    )
     replace: Scalar = Field(default="", description="What to write instead.")
     match: Literal["part", "whole", "regex"] = Field(
         default="part",
@@ -187,23 +194,46 @@ class ReplaceValues(BaseStep):
         "pattern in the syntax of Python, with \\1 for groups in `replace`.",
     )
     mapping: dict[str, Scalar] | None = Field(
-        default=None, description="Old and new values of whole cells, in place of `find` and `replace`.", max_length=5_000
+        default=None,
+        description="Old and new values of whole cells, in place of `find` and `replace`.",
+        max_length=5_000,
     )
     case_sensitive: bool = Field(default=True, description="Whether capitals count.")
-    spellings = {"column": "columns", "search": "find", "from": "find", "to": "replace", "replacement": "replace",
-                 "replace_with": "replace", "pattern": "find", "values": "mapping", "mappings": "mapping", "mode": "match"}
-    example = {"operation": "replace_values", "columns": ["city"], "find": "Muenchen", "replace": "München",
-               "match": "whole"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "column": "columns",
+        "search": "find",
+        "from": "find",
+        "to": "replace",
+        "replacement": "replace",
+        "replace_with": "replace",
+        "pattern": "find",
+        "values": "mapping",
+        "mappings": "mapping",
+        "mode": "match",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "replace_values",
+        "columns": ["city"],
+        "find": "Muenchen",
+        "replace": "München",
+        "match": "whole",
+    }
 
     @model_validator(mode="before")
     @classmethod
     def _literal(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("match"), str):
-            names = {"literal": "part", "contains": "part", "exact": "whole", "cell": "whole", "regexp": "regex"}
+            names = {
+                "literal": "part",
+                "contains": "part",
+                "exact": "whole",
+                "cell": "whole",
+                "regexp": "regex",
+            }
             return {**data, "match": names.get(data["match"], data["match"])}
         return data
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         for name in draft.require(self.columns):
             column = draft.take(name)
             if self.mapping is not None:
@@ -236,11 +266,15 @@ class ReplaceValues(BaseStep):
                 condition = op(column.expr, "=", draft.value(typed_value(column, old)))
             value = new if new is None or not kept else typed_value(column, new)
             cases.append((condition, draft.value(value if kept or new is None else _word(new))))
-        draft.replace(column.name, when(*cases, other=shown) if cases else shown, column.type if kept else "string")
+        draft.replace(
+            column.name, when(*cases, other=shown) if cases else shown, column.type if kept else "string"
+        )
 
     def _inside(self, draft: Draft, column: Column) -> None:
         if not isinstance(self.find, str) or not self.find:
-            raise StepError('"find" has to be a text that is not empty.', hint='Use match "whole" for empty cells.')
+            raise StepError(
+                '"find" has to be a text that is not empty.', hint='Use match "whole" for empty cells.'
+            )
         if column.type != "string":
             raise StepError(
                 f'"{column.name}" holds values of type {column.type}, which have no text to look into.',
@@ -267,23 +301,44 @@ class Extract(BaseStep):
     operation: Literal["extract"] = "extract"
     column: ColumnName = Field(description="The column to read.")
     new_column: str | None = Field(default=None, description="The column to write; left out, the same one.")
-    pattern: str | None = Field(default=None, description="A pattern in the syntax of Python; NULL where it is not found.")
-    group: int = Field(default=0, description="The group of the pattern to take; 0 takes the first group, if it has one.", ge=0, le=99)
+    pattern: str | None = Field(
+        default=None, description="A pattern in the syntax of Python; NULL where it is not found."
+    )
+    group: int = Field(
+        default=0,
+        description="The group of the pattern to take; 0 takes the first group, if it has one.",
+        ge=0,
+        le=99,
+    )
     before: str | None = Field(default=None, description="Take what stands before this text.", min_length=1)
     after: str | None = Field(default=None, description="Take what stands after this text.", min_length=1)
     start: int | None = Field(default=None, description="Take from this character on; the first is 1.", ge=1)
     length: int | None = Field(default=None, description="How many characters, with `start`.", ge=1)
-    spellings = {"source_column": "column", "target_column": "new_column", "regex": "pattern", "into": "new_column"}
-    example = {"operation": "extract", "column": "email", "after": "@", "newColumn": "domain"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "source_column": "column",
+        "target_column": "new_column",
+        "regex": "pattern",
+        "into": "new_column",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "extract",
+        "column": "email",
+        "after": "@",
+        "newColumn": "domain",
+    }
 
     @model_validator(mode="after")
     def _one_way(self) -> Extract:
-        ways = [self.pattern is not None, self.before is not None or self.after is not None, self.start is not None]
+        ways = [
+            self.pattern is not None,
+            self.before is not None or self.after is not None,
+            self.start is not None,
+        ]
         if sum(ways) != 1:
             raise ValueError("give either `pattern`, or `before` and/or `after`, or `start`")
         return self
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         if self.new_column is not None:
             draft.free(self.new_column, but=(self.column,))
         column = draft.take(self.column)
@@ -298,7 +353,9 @@ class Extract(BaseStep):
             pattern = compile_pattern(self.pattern)
             group = self.group or min(pattern.groups, 1)
             if group > pattern.groups:
-                raise StepError(f"the pattern has {pattern.groups} groups, not {group}.", hint="Put ( ) around a part.")
+                raise StepError(
+                    f"the pattern has {pattern.groups} groups, not {group}.", hint="Put ( ) around a part."
+                )
             return call("dl_extract", draft.value("c" + self.pattern), cell, integer(group))
         if self.start is not None:
             length = () if self.length is None else (integer(self.length),)
@@ -336,8 +393,14 @@ def _check_template(pattern: re.Pattern[str], template: str) -> None:
         # A pattern that always matches, with as many groups: expanding proves the template.
         re.compile("()" * pattern.groups).sub(_named(pattern, template), "")
     except (re.error, IndexError) as e:
-        raise StepError(f'"{template}" does not fit the pattern: {e}.', hint="Write \\\\ for a backslash.") from None
+        raise StepError(
+            f'"{template}" does not fit the pattern: {e}.', hint="Write \\\\ for a backslash."
+        ) from None
 
 
 def _named(pattern: re.Pattern[str], template: str) -> str:
-    return re.sub(r"\\g<([^\d>]\w*)>", lambda m: f"\\g<{pattern.groupindex[m[1]]}>" if m[1] in pattern.groupindex else m[0], template)
+    return re.sub(
+        r"\\g<([^\d>]\w*)>",
+        lambda m: f"\\g<{pattern.groupindex[m[1]]}>" if m[1] in pattern.groupindex else m[0],
+        template,
+    )

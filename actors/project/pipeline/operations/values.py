@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 from sqlglot import exp
@@ -16,10 +18,22 @@ from ..step import BaseStep, ColumnName, ColumnNames
 from ..table import NUMERIC, ColumnType, StepError, common_type
 from .compare import typed_value
 
-__all__ = ("Bin", "CastColumn", "Compute", "FillAcross", "FillDown", "FillUp", "FillValue", "ParseNumber", "Round")
+__all__ = (
+    "Bin",
+    "CastColumn",
+    "Compute",
+    "FillAcross",
+    "FillDown",
+    "FillUp",
+    "FillValue",
+    "ParseNumber",
+    "Round",
+)
 
 OnError = Literal["fail", "null", "skip"]
-_ON_ERROR = "What a cell does that does not convert: end the run, become empty, or drop its row; all are counted."
+_ON_ERROR = (
+    "What a cell does that does not convert: end the run, become empty, or drop its row; all are counted."
+)
 
 
 class CastColumn(BaseStep):
@@ -30,19 +44,38 @@ class CastColumn(BaseStep):
     target_type: ColumnType = Field(description="The type to convert to.")
     on_error: OnError = Field(default="fail", description=_ON_ERROR)
     date_format: str | None = Field(
-        default=None, description="How dates are written, as DD.MM.YYYY; left out, as ISO dates.", max_length=100
+        default=None,
+        description="How dates are written, as DD.MM.YYYY; left out, as ISO dates.",
+        max_length=100,
     )
-    spellings = {"to": "target_type", "new_type": "target_type", "target": "target_type", "format": "date_format"}
-    example = {"operation": "cast_column", "column": "amount", "targetType": "number", "onError": "null"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "to": "target_type",
+        "new_type": "target_type",
+        "target": "target_type",
+        "format": "date_format",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "cast_column",
+        "column": "amount",
+        "targetType": "number",
+        "onError": "null",
+    }
 
     @field_validator("target_type", mode="before")
     @classmethod
     def _spelled(cls, value: Any) -> Any:
-        names = {"text": "string", "str": "string", "int": "integer", "float": "number", "bool": "boolean",
-                 "decimal": "number", "timestamp": "datetime"}
+        names = {
+            "text": "string",
+            "str": "string",
+            "int": "integer",
+            "float": "number",
+            "bool": "boolean",
+            "decimal": "number",
+            "timestamp": "datetime",
+        }
         return names.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         column = draft.take(self.column)
         if column.type == "string" and self.target_type == "string":
             return
@@ -60,7 +93,13 @@ class CastColumn(BaseStep):
         )  # fmt: skip
 
 
-_NAMES = {"integer": "whole number", "number": "number", "boolean": "boolean", "date": "date", "datetime": "date and time"}
+_NAMES = {
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "boolean",
+    "date": "date",
+    "datetime": "date and time",
+}
 _SAFE = {
     ("integer", "number"), ("integer", "integer"), ("number", "number"), ("boolean", "boolean"), ("date", "date"),
     ("datetime", "datetime"), ("boolean", "integer"), ("boolean", "number"), ("datetime", "date"),
@@ -77,10 +116,10 @@ class ParseNumber(BaseStep):
         default="en", description="en 1,234.5 · de 1.234,5 · fr 1 234,5 · ch 1'234.5 · plain 1234.5"
     )
     on_error: OnError = Field(default="null", description=_ON_ERROR)
-    spellings = {"column": "columns", "locale": "style", "format": "style"}
-    example = {"operation": "parse_number", "columns": ["price"], "style": "de"}
+    spellings: ClassVar[Mapping[str, str]] = {"column": "columns", "locale": "style", "format": "style"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "parse_number", "columns": ["price"], "style": "de"}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         for name in draft.require(self.columns):
             column = draft.take(name)
             if column.type in NUMERIC:
@@ -105,10 +144,15 @@ class Round(BaseStep):
     columns: ColumnNames = Field(description="The columns.", min_length=1)
     decimals: int = Field(default=0, description="How many decimals stay.", ge=0, le=12)
     direction: Literal["nearest", "up", "down"] = Field(default="nearest", description="Where to round to.")
-    spellings = {"column": "columns", "digits": "decimals", "places": "decimals", "method": "direction"}
-    example = {"operation": "round", "columns": ["amount"], "decimals": 1}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "column": "columns",
+        "digits": "decimals",
+        "places": "decimals",
+        "method": "direction",
+    }
+    example: ClassVar[Mapping[str, Any]] = {"operation": "round", "columns": ["amount"], "decimals": 1}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         for name in draft.require(self.columns):
             column = draft.take(name)
             if column.type not in NUMERIC:
@@ -128,7 +172,7 @@ class Round(BaseStep):
 class _Fill(BaseStep):
     columns: ColumnNames = Field(description="The columns to fill.", min_length=1)
     treat_whitespace_as_empty: bool = Field(default=False, description="Whether white space alone is empty.")
-    spellings = {"column": "columns", "whitespace": "treat_whitespace_as_empty"}
+    spellings: ClassVar[Mapping[str, str]] = {"column": "columns", "whitespace": "treat_whitespace_as_empty"}
 
     def _fill(self, draft: Draft, direction: int) -> None:
         row = draft.row if direction > 0 else exp.Neg(this=draft.row.copy())
@@ -144,9 +188,9 @@ class FillDown(_Fill):
     """Fill empty cells with the last one above that is not empty."""
 
     operation: Literal["fill_down"] = "fill_down"
-    example = {"operation": "fill_down", "columns": ["region"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "fill_down", "columns": ["region"]}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.in_order()
         self._fill(draft, 1)
 
@@ -156,9 +200,9 @@ class FillUp(_Fill):
 
     operation: Literal["fill_up"] = "fill_up"
     blocking = True
-    example = {"operation": "fill_up", "columns": ["region"]}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "fill_up", "columns": ["region"]}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.require(self.columns)
         draft.settle()
         draft.order = [Key(draft.row, descending=True)]
@@ -175,10 +219,10 @@ class FillAcross(BaseStep):
     operation: Literal["fill_across"] = "fill_across"
     columns: ColumnNames = Field(description="The columns, from left to right.", min_length=2)
     treat_whitespace_as_empty: bool = Field(default=False, description="Whether white space alone is empty.")
-    spellings = {"whitespace": "treat_whitespace_as_empty"}
-    example = {"operation": "fill_across", "columns": ["q1", "q2", "q3"]}
+    spellings: ClassVar[Mapping[str, str]] = {"whitespace": "treat_whitespace_as_empty"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "fill_across", "columns": ["q1", "q2", "q3"]}
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         names = draft.require(self.columns)
         draft.ready(names)
         chosen = [draft.columns[draft.index(name)] for name in names]
@@ -192,8 +236,12 @@ class FillAcross(BaseStep):
                 (exp.Not(this=exp.Paren(this=is_empty(c.expr, c, blank=self.treat_whitespace_as_empty))),
                  _shown(c, kind)) for c in reversed(left)
             ]  # fmt: skip
-            draft.replace(column.name, when(*cases, other=_shown(column, kind)), kind,
-                          column.scale if len({c.scale for c in left}) == 1 else None)
+            draft.replace(
+                column.name,
+                when(*cases, other=_shown(column, kind)),
+                kind,
+                column.scale if len({c.scale for c in left}) == 1 else None,
+            )
 
 
 def _shown(column: Column, kind: ColumnType) -> Sql:
@@ -207,14 +255,24 @@ class FillValue(BaseStep):
     columns: ColumnNames = Field(description="The columns to fill.", min_length=1)
     value: str | bool | int | float = Field(description="What to write into empty cells.")
     treat_whitespace_as_empty: bool = Field(default=False, description="Whether white space alone is empty.")
-    spellings = {"column": "columns", "whitespace": "treat_whitespace_as_empty", "with": "value"}
-    example = {"operation": "fill_value", "columns": ["city"], "value": "unknown"}
+    spellings: ClassVar[Mapping[str, str]] = {
+        "column": "columns",
+        "whitespace": "treat_whitespace_as_empty",
+        "with": "value",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "fill_value",
+        "columns": ["city"],
+        "value": "unknown",
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         for name in draft.require(self.columns):
             column = draft.take(name)
             value = typed_value(column, self.value)
-            kind: ColumnType = "number" if column.type == "integer" and isinstance(value, float) else column.type
+            kind: ColumnType = (
+                "number" if column.type == "integer" and isinstance(value, float) else column.type
+            )
             empty = is_empty(column.expr, column, blank=self.treat_whitespace_as_empty)
             draft.replace(name, when((empty, draft.value(value)), other=column.expr), kind)
 
@@ -223,12 +281,25 @@ class Compute(BaseStep):
     """Compute a column by a formula, as `price * quantity` or `if(amount > 10, "big", "small")`."""
 
     operation: Literal["compute"] = "compute"
-    new_column: str = Field(description="The column to write; a column of that name is replaced.", min_length=1)
-    formula: str = Field(description="The formula: see the table of its functions.", min_length=1, max_length=5_000)
-    spellings = {"expression": "formula", "column": "new_column", "name": "new_column", "target_column": "new_column"}
-    example = {"operation": "compute", "newColumn": "total", "formula": "price * quantity"}
+    new_column: str = Field(
+        description="The column to write; a column of that name is replaced.", min_length=1
+    )
+    formula: str = Field(
+        description="The formula: see the table of its functions.", min_length=1, max_length=5_000
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "expression": "formula",
+        "column": "new_column",
+        "name": "new_column",
+        "target_column": "new_column",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "compute",
+        "newColumn": "total",
+        "formula": "price * quantity",
+    }
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         if self.new_column not in draft.names:
             draft.free(self.new_column)
         draft.ready()
@@ -243,12 +314,28 @@ class Bin(BaseStep):
     column: ColumnName = Field(description="The column of numbers.")
     new_column: str = Field(description="The column that says the range.", min_length=1)
     limits: list[float] | None = Field(
-        default=None, description="Where one range ends and the next begins, rising.", min_length=1, max_length=500
+        default=None,
+        description="Where one range ends and the next begins, rising.",
+        min_length=1,
+        max_length=500,
     )
     labels: list[str] | None = Field(default=None, description="Names of the ranges: one more than limits.")
-    width: float | None = Field(default=None, description="The width of each range, in place of limits.", gt=0)
-    spellings = {"breaks": "limits", "edges": "limits", "bins": "limits", "boundaries": "limits", "size": "width"}
-    example = {"operation": "bin", "column": "age", "newColumn": "group", "limits": [18, 65]}
+    width: float | None = Field(
+        default=None, description="The width of each range, in place of limits.", gt=0
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "breaks": "limits",
+        "edges": "limits",
+        "bins": "limits",
+        "boundaries": "limits",
+        "size": "width",
+    }
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "bin",
+        "column": "age",
+        "newColumn": "group",
+        "limits": [18, 65],
+    }
 
     @model_validator(mode="after")
     def _whole(self) -> Bin:
@@ -260,7 +347,7 @@ class Bin(BaseStep):
             raise ValueError("`labels` has to have one name more than `limits`")
         return self
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         column = draft.take(self.column)
         if column.type not in NUMERIC:
             raise StepError(
@@ -272,13 +359,19 @@ class Bin(BaseStep):
     def _range(self, draft: Draft, cell: Sql) -> Sql:
         if self.limits is None:
             assert self.width is not None
-            return op(call("dl_floor", op(cell, "/", op(draft.value(self.width), "*", draft.value(1.0))), integer(0)),
-                      "*", draft.value(self.width))
+            return op(
+                call(
+                    "dl_floor", op(cell, "/", op(draft.value(self.width), "*", draft.value(1.0))), integer(0)
+                ),
+                "*",
+                draft.value(self.width),
+            )
         shown = [show_number(limit) for limit in self.limits]
         named = self.labels or [
-            f"< {shown[0]}", *(f"{a} to < {b}" for a, b in zip(shown, shown[1:], strict=False)), f">= {shown[-1]}"
+            f"< {shown[0]}", *(f"{a} to < {b}" for a, b in pairwise(shown)), f">= {shown[-1]}"
         ]  # fmt: skip
-        cases = [(op(cell, "<", draft.value(limit)), draft.value(name))
-                 for limit, name in zip(self.limits, named, strict=False)]
+        cases = [
+            (op(cell, "<", draft.value(limit)), draft.value(name))
+            for limit, name in zip(self.limits, named, strict=False)
+        ]
         return when((is_null(cell), exp.Null()), *cases, other=draft.value(named[-1]))
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 from sqlglot import exp
@@ -29,20 +30,44 @@ class Window(BaseStep):
     )  # fmt: skip
     new_column: str = Field(description="The column to write.", min_length=1)
     column: ColumnName | None = Field(default=None, description="The column to read; ranks need none.")
-    partition_by: ColumnNames = Field(default_factory=list, description="Columns whose values make groups of rows.")
-    order_by: list[SortKey] = Field(default_factory=list, description="The order in a group; left out, the rows as they are.")
-    offset: int = Field(default=1, description="How many rows away, for lag, lead and difference.", ge=1, le=1_000_000)
-    spellings = {"target_column": "new_column", "group_by": "partition_by", "partition": "partition_by",
-                 "sort": "order_by", "by": "order_by", "source_column": "column"}
+    partition_by: ColumnNames = Field(
+        default_factory=list, description="Columns whose values make groups of rows."
+    )
+    order_by: list[SortKey] = Field(
+        default_factory=list, description="The order in a group; left out, the rows as they are."
+    )
+    offset: int = Field(
+        default=1, description="How many rows away, for lag, lead and difference.", ge=1, le=1_000_000
+    )
+    spellings: ClassVar[Mapping[str, str]] = {
+        "target_column": "new_column",
+        "group_by": "partition_by",
+        "partition": "partition_by",
+        "sort": "order_by",
+        "by": "order_by",
+        "source_column": "column",
+    }
     blocking = True
-    example = {"operation": "window", "function": "running_total", "column": "amount", "newColumn": "so_far",
-               "partitionBy": ["city"], "orderBy": [{"name": "date"}]}
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "window",
+        "function": "running_total",
+        "column": "amount",
+        "newColumn": "so_far",
+        "partitionBy": ["city"],
+        "orderBy": [{"name": "date"}],
+    }
 
     @field_validator("function", mode="before")
     @classmethod
     def _spelled(cls, value: Any) -> Any:
-        names = {"cumulative_sum": "running_total", "cumsum": "running_total", "running_sum": "running_total",
-                 "running_avg": "running_mean", "moving_average": "running_mean", "percent_of_total": "share"}
+        names = {
+            "cumulative_sum": "running_total",
+            "cumsum": "running_total",
+            "running_sum": "running_total",
+            "running_avg": "running_mean",
+            "moving_average": "running_mean",
+            "percent_of_total": "share",
+        }
         return names.get(value, value) if isinstance(value, str) else value
 
     @field_validator("partition_by", "order_by", mode="before")
@@ -58,9 +83,11 @@ class Window(BaseStep):
             raise ValueError(f"{self.function} needs `orderBy`")
         return self
 
-    def apply(self, draft: Draft) -> None:
+    def _apply(self, draft: Draft) -> None:
         draft.free(self.new_column)
-        draft.require([*self.partition_by, *(k.name for k in self.order_by), *([self.column] if self.column else [])])
+        draft.require(
+            [*self.partition_by, *(k.name for k in self.order_by), *([self.column] if self.column else [])]
+        )
         draft.in_order()
         draft.push()
         column = draft.take(self.column) if self.column else None
@@ -77,7 +104,12 @@ class Window(BaseStep):
             kind = "integer"
         elif self.function in ("running_mean", "share"):
             kind = "number"
-        draft.add(self.new_column, sql, kind, scale=column.scale if column and self.function in ("lag", "lead") else None)
+        draft.add(
+            self.new_column,
+            sql,
+            kind,
+            scale=column.scale if column and self.function in ("lag", "lead") else None,
+        )
         draft.order = [Key(draft.row)]
         draft.seal()
 
@@ -106,8 +138,11 @@ class Window(BaseStep):
             whole = exp.Window(this=call("sum", cell), partition_by=[p.copy() for p in partition])
             real = exp.Mul(this=cell.copy(), expression=exp.Literal(this="1.0", is_string=False))
             return exp.Div(this=real, expression=call("nullif", whole, integer(0)), typed=True, safe=True)
-        names = {"running_total": "sum", "running_mean": "avg", "running_min": "min", "running_max": "max",
-                 "running_count": "count"}
+        names = {
+            "running_total": "sum",
+            "running_mean": "avg",
+            "running_min": "min",
+            "running_max": "max",
+            "running_count": "count",
+        }
         return over(call(names[self.function], cell), frame=True)
-
-
