@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.sources.duck import Engine, Parsed, Table, open_engine
+from actors.sources.duck import Engine, Table, open_engine
 from actors.sources.functions import VOLATILE
 from actors.sources.lite import answer, open_file
 from actors.sources.parquet import column_kinds, write_parquet
+from actors.sources.statement import Parsed
 from runtime.errors import SqlError
 from runtime.guard import internal
 from runtime.limits import Limits

@@ -13,8 +13,9 @@ from dataclasses import replace as dataclass_replace
 from pathlib import Path
 from typing import Any
 
-from actors.sources.duck import Table, load_duckdb, open_engine, quoted
+from actors.sources.duck import Table, open_engine, quoted
 from actors.sources.parquet import write_parquet
+from actors.sources.statement import load_duckdb
 from runtime.errors import InputError
 from runtime.tabular.columns import Column
 from runtime.workers.task import Report, task

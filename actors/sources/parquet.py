@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.sources.duck import load_duckdb
+from actors.sources.statement import load_duckdb
 from runtime.errors import DuraliteError, InputError, LimitExceeded
 from runtime.ids import new_token
 from runtime.storage.transaction import quote

@@ -54,13 +54,13 @@ class Tracker:
         self._total = None
 
     def __call__(self, report: Mapping[str, Any]) -> None:
-        """Take a report: phase, rows, and for reading the bytes done and in all."""
+        """Take a report: phase, rows, and for reading how much of the file is done, of how much in all."""
         phase = str(report.get("phase", "parsing"))
         low, high = _PARTS.get(phase, (0, 65))
         rows = int(report.get("rows", 0))
         inside = 0.0
-        if phase == "parsing" and report.get("total_bytes"):
-            inside = min(1.0, int(report.get("bytes", 0)) / int(report["total_bytes"]))
+        if phase == "parsing" and report.get("total"):
+            inside = min(1.0, int(report.get("done") or 0) / int(report["total"]))
             self._total = round(rows / inside) if inside > 0 else None
         elif phase == "converting" and self._total:
             inside = min(1.0, rows / self._total)
