@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import mcp_types as types
@@ -20,7 +21,6 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from runtime.errors import (
-    Cancelled,
     DeadlineExceeded,
     DuraliteError,
     Forbidden,
@@ -149,7 +149,8 @@ class Connection:
             self.state = "failed"
             self._settled.set()
             self._tried.set()
-            _log.warning("tools.server_failed", server=self.name, error=self.error, failures=failures)
+            log = _log.warning if failures <= 1 else _log.debug
+            log("tools.server_failed", server=self.name, error=self.error, failures=failures)
             # Also where somebody waits: a server that dies at once is not started in a tight loop.
             await asyncio.sleep(_RETRY_S)
             pause = min(_RETRY_MOST_S, _RETRY_S * 2 ** min(failures - 1, 10)) if failures else 0.0
@@ -249,9 +250,9 @@ class Connection:
         made = tool_set(self.name, tools, self._limits, self.config.redactor, odd=odd)
         if made.problems:
             _log.warning("tools.left_out", server=self.name, problems=list(made.problems))
-        # The same objects while nothing changed: engines know them again.
-        if made.specs != self.tools.specs or made.problems != self.tools.problems:
-            self.tools = made
+        # The same specs while nothing changed in them: engines know them again.
+        same = made.specs == self.tools.specs
+        self.tools = replace(made, specs=self.tools.specs) if same else made
 
     @asynccontextmanager
     async def _notices(self, client: Client) -> AsyncIterator[None]:
@@ -370,8 +371,12 @@ class Connection:
         try:
             answer = await asyncio.shield(task)
         except asyncio.CancelledError:
-            if task.cancelled():
-                raise Cancelled("The connection to the tool server was closed.") from None
+            me = asyncio.current_task()
+            if task.cancelled() and me is not None and not me.cancelling():
+                raise ToolError(
+                    f"{tool.spec.path}: the connection was closed while the tool ran.",
+                    hint="It may have happened. See whether it did before calling it again.",
+                ) from None
             task.cancel()
             raise
         if isinstance(answer, types.InputRequiredResult):

@@ -27,6 +27,8 @@ from sandbox.tools.redact import Redactor
 __all__ = ("unwrap",)
 
 _ERROR_BYTES = 2_000
+# What programs can be handed (`sandbox.engine.Limits.depth`), and a little less.
+_DEEPEST = 60
 
 
 def unwrap(
@@ -54,6 +56,11 @@ def unwrap(
         value = _parsed(redactor.text(result.content[0].text))
     else:
         value = [_part(part) for part in result.content] or None
+    if not _within(value, _DEEPEST):
+        raise ToolError(
+            f"{path}: the answer is nested more than {_DEEPEST} levels deep.",
+            hint="Ask the tool for a part of it.",
+        )
     text = _json(value)
     if text is None:
         value = _whole(value)
@@ -77,13 +84,26 @@ def _json(value: Any) -> str | None:
 def _parsed(text: str) -> Any:
     """Return the JSON value of a text, exact in its integers; the text itself where it is no JSON."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return text
+    return value if _within(value, _DEEPEST) else text
 
 
 def _refuse(name: str) -> Any:
     raise ValueError(name)
+
+
+def _within(value: Any, depth: int) -> bool:
+    """Tell whether a value is nested at most so deep; without recursion."""
+    layer = [value] if isinstance(value, list | dict) else []
+    while layer and depth:
+        inner = (
+            child for parent in layer for child in (parent.values() if isinstance(parent, dict) else parent)
+        )
+        layer = [child for child in inner if isinstance(child, list | dict)]
+        depth -= 1
+    return not layer
 
 
 def _part(part: Any) -> dict[str, Any]:

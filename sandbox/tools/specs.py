@@ -28,6 +28,8 @@ _PARAMETER_DOC_BYTES = 500
 _LONGEST_TYPE = 300
 _LONGEST_NAME = 256
 _PROBLEMS_KEPT = 20
+# All schemas of a server together take no more than so many of the largest.
+_ALL_SCHEMAS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,17 @@ def tool_set(
         problems.append("Tools whose names are empty, too long or given twice are left out.")
     good, refused = distinct(by_title)
     problems += dict.fromkeys(refused.values())
-    bound = {}
+    bound: dict[str, BoundTool] = {}
+    room = _ALL_SCHEMAS * limits.tool_schema_bytes
     for name, title in good.items():
         tool = by_title[title]
-        if (size := _size(tool.input_schema) + _size(tool.output_schema)) > limits.tool_schema_bytes:
+        size = _size(tool.input_schema) + _size(tool.output_schema)
+        if size > limits.tool_schema_bytes or size > room:
             problems.append(
                 f"The tool {title!r:.80} has a schema of {size:,} bytes; it is left out (tool_schema_bytes)."
             )
             continue
+        room -= size
         made = _bound_tool(f"tools.{server}.{name}", tool, limits, redactor)
         bound[made.spec.path] = made
     if len(problems) > _PROBLEMS_KEPT:

@@ -7,8 +7,11 @@ answer is bounded while it arrives.
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -32,10 +35,11 @@ _AFTER_DEADLINE_S = 5.0
 async def http_streams(endpoint: Endpoint, limits: Limits) -> AsyncIterator[tuple[Any, Any]]:
     """Give the streams of a server; a request is sent when the session writes one."""
     timeout = httpx2.Timeout(limits.tool_connect_s, read=None)
+    tls = await asyncio.to_thread(_tls)
     async with (
         httpx2.AsyncClient(
             headers={**endpoint.headers, "accept-encoding": "identity"},
-            transport=_Careful(endpoint.hosts, limits),
+            transport=_Careful(endpoint.hosts, limits, tls),
             timeout=timeout,
             trust_env=False,
             max_redirects=3,
@@ -47,17 +51,23 @@ async def http_streams(endpoint: Endpoint, limits: Limits) -> AsyncIterator[tupl
         yield streams
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return what certificates are checked with: read once, for it takes tens of milliseconds."""
+    return httpx2.create_ssl_context()
+
+
 class _Careful(httpx2.AsyncBaseTransport):
     """Sends each request to an allowed address, and bounds what comes back.
 
     A connection that fails becomes an answer that says so: the call that it served fails, and no other.
     """
 
-    def __init__(self, hosts: AllowedHosts | None, limits: Limits) -> None:
+    def __init__(self, hosts: AllowedHosts | None, limits: Limits, tls: ssl.SSLContext) -> None:
         self._hosts = hosts
         self._most = limits.tool_message_bytes
         self._read_s = limits.tool_call_s + _AFTER_DEADLINE_S
-        self._inner = httpx2.AsyncHTTPTransport(trust_env=False)
+        self._inner = httpx2.AsyncHTTPTransport(verify=tls)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST" and request.headers.get("mcp-method") != "subscriptions/listen":

@@ -255,6 +255,7 @@ def answer(*texts: str, **more: Any) -> CallToolResult:
         (answer(""), False, ""),
         (answer('["\\ud800"]'), False, ["?"]),
         (answer(KEY), False, "[secret]"),
+        (answer("[" * 61 + "]" * 61), False, "[" * 61 + "]" * 61),
         (answer("a", "b"), False, [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
         (answer(), False, None),
         (
