@@ -184,7 +184,7 @@ async def take_upload(
         await _receive(exchange, sink, form)
         if sink.size == 0 or (form is not None and not form.has_file):
             raise InputError(
-                "The request holds no file.",
+                "The request holds no file, or an empty one.",
                 hint="Send the file as the raw body, or as multipart/form-data with one file part.",
             )
         kind = exchange.headers.get(b"content-type", b"application/octet-stream").decode("latin-1")[:200]

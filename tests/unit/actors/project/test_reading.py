@@ -170,9 +170,9 @@ async def numbers(project: Stub, load: Import) -> tuple[Stub, list[tuple[str, in
 async def test_random_rows_come_from_the_data_and_again_by_their_seed(numbers: Any) -> None:
     """With a filter and without one."""
     project, rows = numbers
-    for filter in (None, {"column": "k", "operator": "equals", "value": "b"}):
+    for condition in (None, {"column": "k", "operator": "equals", "value": "b"}):
         one, again, other = [
-            await project.sample(kind="random", n=20, seed=seed, filter=filter) for seed in (1, 1, 2)
+            await project.sample(kind="random", n=20, seed=seed, filter=condition) for seed in (1, 1, 2)
         ]
         assert one.rows == again.rows != other.rows
         assert len(one.rows) == 20
