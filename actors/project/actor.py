@@ -70,6 +70,7 @@ class ProjectActor(
 
     def on_open(self, tx: Transaction) -> None:
         """Drop what a crash left half filled."""
+        super().on_open(tx)
         tx.execute("PRAGMA secure_delete=FAST")
         tidy(tx)
         clear_unlanded(tx)

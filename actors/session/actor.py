@@ -52,6 +52,7 @@ class SessionActor(
 
     def on_open(self, tx: Transaction) -> None:
         """Drop what a crash left of copies into the session."""
+        super().on_open(tx)
         clear_unlanded(tx)
 
     @classmethod
