@@ -106,12 +106,11 @@ async def test_a_server_that_dies_in_the_middle_is_told_as_that_and_comes_back(t
 
 
 async def test_a_flood_of_notices_and_requests_slows_nobody_but_the_server(tmp_path: Path) -> None:
-    servers = hostile("flood") | {"shop": script("shop")}
-    async with kit(tmp_path, servers) as shop:
+    async with kit(tmp_path, hostile("flood", "plain")) as shop:
         await shop.paths()
-        flooded = asyncio.create_task(shop.answer("flood.go", timeout_s=3))
-        for n in range(20):
-            assert await shop.value("shop.total", [n]) == n
+        flooded = asyncio.create_task(shop.answer("flood.go", timeout_s=2))
+        for _ in range(20):
+            assert await shop.value("plain.other") == {"n": "not a number"}
         before, tasks = resident(), len(asyncio.all_tasks())
         assert tasks < 80
         with pytest.raises(DeadlineExceeded):
@@ -123,7 +122,7 @@ async def test_nonsense_is_a_clear_error(tmp_path: Path) -> None:
     async with kit(
         tmp_path,
         hostile("nonsense", "deep-answer", "deep-list", "asks", "slow-list", "mute"),
-        limits={"tool_connect_s": 3},
+        limits={"tool_connect_s": 2},
     ) as shop:
         await shop.paths()
         with pytest.raises(ToolError, match="not what the protocol asks for"):
@@ -133,7 +132,7 @@ async def test_nonsense_is_a_clear_error(tmp_path: Path) -> None:
             await shop.value("asks.go")
         for name in ("slow_list", "mute"):
             info = await shop.info(name)
-            assert info.state in ("failed", "connecting") and "within 3 seconds" in info.error
+            assert info.state in ("failed", "connecting") and "within 2 seconds" in info.error
         assert "nested too deeply" in (await shop.info("deep_list")).error
         with pytest.raises(NotFound):
             await shop.value("nonsense.nothing")
