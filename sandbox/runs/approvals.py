@@ -22,6 +22,7 @@ __all__ = ("check_marks", "decide", "expire", "verbs_of", "why_ask")
 
 _MARKS = 100
 _LONGEST_MARK = 200
+_MOST_ASKED = 1_000_000
 _VERBS = frozenset(
     {"ALTER", "ANALYZE", "CREATE", "DELETE", "DROP", "INSERT", "REINDEX", "REPLACE", "SELECT", "UPDATE"}
 )
@@ -132,7 +133,7 @@ def decide(tx: Transaction, which: str, approved: bool, reason: str) -> tuple[st
         Conflict: the run does not wait any more.
     """
     run = which.partition(":")[0]
-    waiting = waiting_of(tx, run) if is_made(tx) else []
+    waiting = waiting_of(tx, run, _MOST_ASKED) if is_made(tx) else []
     wanted = [each for each in waiting if which in (run, each["id"])]
     if not wanted:
         row = tx.one("SELECT state FROM main._duralite_runs WHERE id = ?", (run,)) if is_made(tx) else None

@@ -27,7 +27,7 @@ from sandbox.engine import Engine, Job, Limits, Outcome, Usage
 from sandbox.runs import approvals, history, records
 from sandbox.runs.funnel import NOTHING, Funnel, Reach, helpers_of
 from sandbox.runs.history import RunRecord
-from sandbox.runs.journal import Divergence, Journal, read_recorded
+from sandbox.runs.journal import Divergence, Journal, Past, read_past
 from sandbox.runs.records import Program
 from sandbox.runs.result import RunError, RunResult, run_result
 
@@ -133,7 +133,7 @@ class Runs:
             self._held.add_done_callback(_look)
         await asyncio.shield(self._held)
 
-    def _journal(self, program: Program, begun: asyncio.Future[Any], recorded: Any = None) -> Journal:
+    def _journal(self, program: Program, begun: asyncio.Future[Any], past: Past | None = None) -> Journal:
         instance = self._instance
         return Journal(
             program.id,
@@ -141,7 +141,7 @@ class Runs:
             instance.host.clock,
             begun,
             most_bytes=instance.host.settings.limits.run_journal_bytes,
-            recorded=recorded,
+            past=past,
         )
 
     # Going on
@@ -164,19 +164,19 @@ class Runs:
         return await self._take_up(run)
 
     async def _take_up(self, run: str) -> RunResult:
-        def read(tx: Transaction) -> tuple[Program, Any, int] | RunRecord:
+        def read(tx: Transaction) -> tuple[Program, Past, int] | RunRecord:
             program, state = history.program_of(tx, run)
             if state != "running":
                 return history.load(tx, run)
             tx.execute("UPDATE main._duralite_runs SET attempts = attempts + 1 WHERE id = ?", (run,))
             row = tx.one("SELECT length(inputs) FROM main._duralite_runs WHERE id = ?", (run,))
-            return program, read_recorded(tx, run), row[0] if row is not None else 0
+            return program, read_past(tx, run), row[0] if row is not None else 0
 
         found = await self._instance.connection.run(read)
         if isinstance(found, RunRecord):
             return history.result_of(found)
-        program, recorded, size = found
-        journal = self._journal(program, _now(), recorded)
+        program, past, size = found
+        journal = self._journal(program, _now(), past)
         most = self._instance.host.settings.limits.run_resumes
         if program.attempts > most or not program.resumable:
             return await self._refuse(program, journal, size)
@@ -201,11 +201,11 @@ class Runs:
     async def replay(self, run: str) -> RunResult:
         """Run a recorded program again with its recorded results, without doing anything."""
 
-        def read(tx: Transaction) -> tuple[Program, Any]:
-            return history.program_of(tx, run)[0], read_recorded(tx, run)
+        def read(tx: Transaction) -> tuple[Program, Past]:
+            return history.program_of(tx, run)[0], read_past(tx, run)
 
-        program, recorded = await self._instance.connection.run(read, read_only=True)
-        journal = self._journal(program, _now(), recorded)
+        program, past = await self._instance.connection.run(read, read_only=True)
+        journal = self._journal(program, _now(), past)
         journal.off = True
         result = await self._attempt(program, journal, look=True)
         result.note = "; ".join(filter(None, (result.note, "Replayed from the record: nothing was done.")))

@@ -23,11 +23,10 @@ from runtime.errors import Conflict, DuraliteError, Interrupted, NotFound, Rejec
 from runtime.instance import Instance
 from runtime.method import MethodSpec
 from runtime.storage.transaction import Transaction
-from runtime.values import dumps
 from sandbox import codec
 from sandbox.engine import Encoded, HelperSpec
 from sandbox.runs.approvals import why_ask
-from sandbox.runs.journal import Divergence, Entry, Journal
+from sandbox.runs.journal import Divergence, Entry, Journal, Replayed
 from sandbox.runs.result import CALLS_LISTED, RunCall
 
 if TYPE_CHECKING:
@@ -114,7 +113,8 @@ class Funnel:
         try:
             return Encoded(await self._serve(door, args, kwargs))
         except DuraliteError as error:
-            call.error = f"{type(error).__name__}: {error.message}"[:300]
+            kind = error.extra["exception"] if isinstance(error, Replayed) else type(error).__name__
+            call.error = f"{kind}: {error.message}"[:300]
             raise
         except Divergence as divergence:
             self._stop(divergence)
@@ -148,7 +148,7 @@ class Funnel:
         if self._look:
             raise Divergence(f"it calls {name} with {entry.args[:200]}, which is not in the record")
         if (why := why_ask(self._marks, name, bound)) is not None:
-            return await self._ask(entry, why)
+            return await self._ask(entry, args, kwargs, why)
         return await self._do(door, entry, args, bound)
 
     async def _again(self, door: Door, entry: Entry, args: list[Any], bound: dict[str, Any]) -> bytes:
@@ -156,7 +156,8 @@ class Funnel:
         recorded = entry.recorded
         assert recorded is not None
         if recorded.done is not None:
-            data = await self._journal.recall(entry, recorded)
+            blocking = not door.helper.awaitable
+            data = await self._journal.recall(entry, recorded, blocking=blocking)
             self.writes += recorded.wrote
             return data
         if recorded.state == "cancelled":
@@ -175,7 +176,7 @@ class Funnel:
             self._journal.note_error(entry, error)
             raise error
         if recorded.state == "asked":
-            return await self._ask(entry, "asked before")
+            return await self._ask(entry, args, bound, "asked before")
         return await self._do(door, entry, args, bound)
 
     async def _reject(self, entry: Entry, number: int) -> bytes:
@@ -296,7 +297,7 @@ class Funnel:
 
     # Pausing
 
-    async def _ask(self, entry: Entry, why: str) -> bytes:
+    async def _ask(self, entry: Entry, args: list[Any], kwargs: dict[str, Any], why: str) -> bytes:
         """Have the run pause for an approval of this call. Never returns."""
         await self._journal.begun()
         if self._journal.off:
@@ -304,7 +305,7 @@ class Funnel:
                 f"{entry.name} needs an approval ({why}), and this run cannot wait for one: it is not recorded.",
                 hint="Make room in the database, or run less at once.",
             )
-        self._journal.note(entry, "asked", dumps({"why": why}))
+        self._journal.note_asked(entry, args, kwargs, why)
         if self._pausing is None:
             self._pausing = asyncio.get_running_loop().create_task(self._pause())
         return await _for_ever()

@@ -139,6 +139,16 @@ def program_of(tx: Transaction, run: str) -> tuple[Program, str]:
     return program, str(row[1])
 
 
+# A run that goes on may have a journal far larger than a record: what is too much is cut in what is shown.
+_CALLS = """
+SELECT name, iif(total <= ?2, args, substr(args, 1, 100)), state, iif(total <= ?2, result, NULL), ms,
+    cut OR total > ?2
+FROM (
+    SELECT *, sum(length(args) + coalesce(length(result), 0)) OVER (ORDER BY id) AS total
+    FROM main._duralite_run_calls WHERE run = ?1)
+ORDER BY done IS NULL, done, id"""
+
+
 def load(tx: Transaction, run: str) -> RunRecord:
     """Return the record of a run.
 
@@ -167,12 +177,7 @@ def load(tx: Transaction, run: str) -> RunRecord:
             setattr(record, name, kept[name])
         record.error = None if kept["error"] is None else RunError(**kept["error"])
     record.calls = [
-        _call_record(*each)
-        for each in tx.all(
-            "SELECT name, args, state, result, ms, cut FROM main._duralite_run_calls WHERE run = ?"
-            " ORDER BY done IS NULL, done, id",
-            (run,),
-        )
+        _call_record(*each) for each in tx.all(_CALLS, (run, tx.limits.run_record_bytes))
     ]
     if record.state == "paused":
         record.waiting = waiting_of(tx, run)
@@ -201,13 +206,16 @@ def _arguments(text: str) -> Any:
         return text
 
 
-def waiting_of(tx: Transaction, run: str | None = None) -> list[dict[str, Any]]:
+_MOST_WAITING = 200
+
+
+def waiting_of(tx: Transaction, run: str | None = None, most: int = _MOST_WAITING) -> list[dict[str, Any]]:
     """Return the calls that wait for an approval, of one run or of all, the longest waiting first."""
     rows = tx.all(
         "SELECT c.run, c.id, c.name, c.args, c.result, c.at FROM main._duralite_run_calls AS c"
         " JOIN main._duralite_runs AS r ON r.id = c.run"
-        " WHERE r.state = 'paused' AND c.state = 'asked' AND (? IS NULL OR c.run = ?) ORDER BY c.at, c.run, c.id",
-        (run, run),
+        " WHERE r.state = 'paused' AND c.state = 'asked' AND (? IS NULL OR c.run = ?) ORDER BY c.at, c.run, c.id LIMIT ?",
+        (run, run, most),
     )
     return [
         {
@@ -215,6 +223,7 @@ def waiting_of(tx: Transaction, run: str | None = None) -> list[dict[str, Any]]:
             "run": owner,
             "call": name,
             "arguments": _arguments(args),
+            "cut": args.endswith(" …"),
             "why": orjson.loads(why)["why"],
             "since": iso(at),
         }

@@ -20,7 +20,7 @@ import decimal
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -31,24 +31,35 @@ from runtime.storage.connection import Connection
 from runtime.storage.transaction import Transaction
 from runtime.values import dumps
 from sandbox import codec
-from sandbox.runs.records import CallRow, put_calls
+from sandbox.runs.records import ROW_BYTES, CallRow, put_calls
 
-__all__ = ("CATCH_UP_S", "Divergence", "Entry", "Journal", "Recorded", "key_of", "read_recorded")
+__all__ = (
+    "CATCH_UP_S",
+    "Divergence",
+    "Entry",
+    "Journal",
+    "Past",
+    "Recorded",
+    "Replayed",
+    "key_of",
+    "read_past",
+)
 
-CATCH_UP_S = 5.0
-"""How long a call that is not in the journal waits for the recorded calls that the program has yet to make."""
+CATCH_UP_S = 10.0
+"""How long a call waits for the recorded calls that the program made before it and has yet to make again."""
 
 _PENDING_BYTES = 1024 * 1024
 _PENDING_ROWS = 256
 _ARGS_KEPT = 4_000
+_ARGS_ASKED = 64 * 1024
 
 
 class Divergence(Exception):
     """Raised when a resumed run does something else than it did before."""
 
 
-class _Replayed(DuraliteError):
-    """An error that a call gave the first time, given again."""
+class Replayed(DuraliteError):
+    """Raised for a call that failed the first time, with what it told then."""
 
     def __init__(self, told: dict[str, Any]) -> None:
         super().__init__(told["message"], hint=told.get("hint"), exception=told["type"])
@@ -81,8 +92,8 @@ class Entry:
     started: float
 
 
-def key_of(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[bytes, str]:
-    """Return what finds a call again, and its arguments as JSON text, cut when long."""
+def key_of(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Return what finds a call again, and its arguments as JSON."""
     try:
         text = orjson.dumps([args, kwargs], default=_tagged)
     except orjson.JSONEncodeError:
@@ -90,9 +101,11 @@ def key_of(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[bytes, s
     key = hashlib.blake2b(
         text, digest_size=16, person=hashlib.blake2b(name.encode(), digest_size=16).digest()
     )
-    if len(text) <= _ARGS_KEPT:
-        return key.digest(), text.decode()
-    return key.digest(), text[:_ARGS_KEPT].decode("utf-8", "ignore") + " …"
+    return key.digest(), text
+
+
+def _shown(text: bytes, most: int) -> str:
+    return text.decode() if len(text) <= most else text[:most].decode("utf-8", "ignore") + " …"
 
 
 def _tagged(value: Any) -> Any:
@@ -105,17 +118,26 @@ def _tagged(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
-def read_recorded(tx: Transaction, run: str) -> dict[tuple[bytes, int], Recorded]:
+@dataclass(slots=True)
+class Past:
+    """What a journal holds when a run is taken up: its calls by key and count, and their bytes."""
+
+    calls: dict[tuple[bytes, int], Recorded] = field(default_factory=dict)
+    size: int = 0
+
+
+def read_past(tx: Transaction, run: str) -> Past:
     """Return the calls in a run's journal, without their results."""
     rows = tx.all(
-        "SELECT id, key, nth, name, state, done, substr(args, 1, 200), wrote FROM main._duralite_run_calls WHERE run = ?"
-        " ORDER BY id",
+        "SELECT id, key, nth, name, state, done, substr(args, 1, 200), wrote, length(args) + coalesce(length(result), 0)"
+        " FROM main._duralite_run_calls WHERE run = ? ORDER BY id",
         (run,),
     )
-    return {
+    calls = {
         (bytes(key), nth): Recorded(number, name, state, done, args, bool(wrote))
-        for number, key, nth, name, state, done, args, wrote in rows
+        for number, key, nth, name, state, done, args, wrote, _ in rows
     }
+    return Past(calls, sum(row[-1] for row in rows) + ROW_BYTES * len(rows))
 
 
 class Journal:
@@ -133,10 +155,11 @@ class Journal:
         begun: asyncio.Future[Any],
         *,
         most_bytes: int,
-        recorded: dict[tuple[bytes, int], Recorded] | None = None,
+        past: Past | None = None,
     ) -> None:
+        past = past or Past()
         self.run = run
-        self.written = 0
+        self.written = past.size
         self.off = False
         self.trouble: str | None = None
         self._storage = storage
@@ -147,12 +170,13 @@ class Journal:
         self._pending: dict[int, CallRow] = {}
         self._pending_bytes = 0
         self._writing = asyncio.Lock()
-        self._recorded = recorded or {}
+        self._recorded = past.calls
         done = sorted(each.done for each in self._recorded.values() if each.done is not None)
         self._order = {number: place for place, number in enumerate(done)}
         self._delivered = 0
         self._passed: set[int] = set()
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._issued: set[int] = set()
+        self._waiting: dict[int, tuple[asyncio.Future[None], bool]] = {}
         self._next_id = 1 + max((each.id for each in self._recorded.values()), default=-1)
         self._next_done = 1 + (done[-1] if done else -1)
         self._consumed = asyncio.Event()
@@ -169,10 +193,19 @@ class Journal:
         recorded = self._recorded.pop((key, nth), None) if self._recorded else None
         if recorded is not None:
             number = recorded.id
+            if recorded.done is not None:
+                self._issued.add(self._order[recorded.done])
             self._look()
         else:
             number, self._next_id = self._next_id, self._next_id + 1
-        return Entry(number, key, nth, name, text, recorded, self._clock.now(), time.perf_counter())
+        return Entry(
+            number, key, nth, name, _shown(text, _ARGS_KEPT), recorded, self._clock.now(), time.perf_counter()
+        )
+
+    def note_asked(self, entry: Entry, args: list[Any], kwargs: dict[str, Any], why: str) -> None:
+        """Keep a call that waits for an approval, with more of its arguments: somebody must judge them."""
+        entry.args = _shown(key_of(entry.name, args, kwargs)[1], _ARGS_ASKED)
+        self.note(entry, "asked", dumps({"why": why}))
 
     @property
     def left(self) -> list[Recorded]:
@@ -205,12 +238,15 @@ class Journal:
     def _divergence(self, entry: Entry) -> Divergence:
         return Divergence(f"it calls {entry.name} with {entry.args[:200]}, which it did not call before")
 
-    async def recall(self, entry: Entry, recorded: Recorded) -> bytes:
+    async def recall(self, entry: Entry, recorded: Recorded, *, blocking: bool) -> bytes:
         """Return the recorded result of a call, as JSON, when its turn has come.
+
+        The program waits for a `blocking` call and can make no other: its turn has come when none is left that
+        the program has made already.
 
         Raises:
             DuraliteError: the call failed the first time.
-            Divergence: the result was too large to keep.
+            Divergence: the result was too large to keep, or the turn does not come.
         """
         assert recorded.done is not None
         run, place = self.run, self._order[recorded.done]
@@ -222,28 +258,46 @@ class Journal:
                 ),
                 read_only=True,
             )
-            if place != self._delivered:
-                turn = self._waiting[place] = asyncio.get_running_loop().create_future()
-                await turn
+            if not self._may_go(place, blocking):
+                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting[place] = (turn, blocking)
+                async with asyncio.timeout(CATCH_UP_S):
+                    await turn
+        except TimeoutError:
+            raise Divergence(
+                f"it waits for {entry.name} alone, which was not the first to end before"
+            ) from None
         finally:
             # From here to the answer nothing is awaited: results leave in the order in which they came.
             self._pass(place)
         if row is None or row[1]:
             raise Divergence(f"the result of {entry.name} was too large to keep in the record")
         if recorded.state == "error":
-            raise _Replayed(orjson.loads(row[0]))
+            raise Replayed(orjson.loads(row[0]))
         return bytes(row[0])
+
+    def _may_go(self, place: int, blocking: bool) -> bool:
+        return place == self._delivered or (blocking and self._delivered not in self._issued)
 
     def _pass(self, place: int) -> None:
         """Let the result after this one go out; a call that was given up is passed over."""
+        self._waiting.pop(place, None)
         self._passed.add(place)
         while self._delivered in self._passed:
             self._passed.discard(self._delivered)
+            self._issued.discard(self._delivered)
             self._delivered += 1
-        following = self._waiting.pop(self._delivered, None)
-        if following is not None and not following.done():
-            following.set_result(None)
+        for following, (turn, blocking) in self._next_turns():
+            if self._may_go(following, blocking) and not turn.done():
+                turn.set_result(None)
         self._look()
+
+    def _next_turns(self) -> list[tuple[int, tuple[asyncio.Future[None], bool]]]:
+        if self._delivered in self._waiting:
+            return [(self._delivered, self._waiting[self._delivered])]
+        if self._delivered in self._issued:
+            return []
+        return [(place, held) for place, held in self._waiting.items() if held[1]]
 
     # Writing
 
@@ -295,7 +349,9 @@ class Journal:
 
     @property
     def crowded(self) -> bool:
-        """Whether so much is pending that it must be written."""
+        """Whether so much is pending, or written, that something must be done about it."""
+        if self.written > self._most_bytes:
+            return not self.off
         return self._pending_bytes > _PENDING_BYTES or len(self._pending) > _PENDING_ROWS
 
     def wrap(

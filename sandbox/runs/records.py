@@ -18,7 +18,7 @@ from runtime.values import dumps
 from sandbox.engine import Limits
 from sandbox.runs.result import RunResult
 
-__all__ = ("CallRow", "Program", "end", "end_bare", "forget", "insert", "is_made", "put_calls")
+__all__ = ("ROW_BYTES", "CallRow", "Program", "end", "end_bare", "forget", "insert", "is_made", "put_calls")
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS main._duralite_runs ("
@@ -35,7 +35,7 @@ _CALL_SQL = (
     "INSERT OR REPLACE INTO main._duralite_run_calls (run, id, key, nth, name, args, state, done, result, ms, at, wrote)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_ROW_BYTES = 150
+ROW_BYTES = 150
 """What a call costs in a record besides its arguments and its result."""
 _EACH = 4
 """Inputs, value and output may each take this part of a record; the calls have the rest."""
@@ -79,7 +79,7 @@ class CallRow(NamedTuple):
     @property
     def size(self) -> int:
         """What the row counts for, in bytes."""
-        return _ROW_BYTES + len(self.args) + (len(self.result) if self.result is not None else 0)
+        return ROW_BYTES + len(self.args) + (len(self.result) if self.result is not None else 0)
 
 
 def is_made(tx: Transaction) -> bool:
@@ -206,7 +206,7 @@ def _cut_calls(tx: Transaction, run: str, budget: int) -> None:
         (run,),
     )
     for call, args, size in sizes:
-        budget -= _ROW_BYTES + args
+        budget -= ROW_BYTES + args
         if budget < 0:
             tx.execute("DELETE FROM main._duralite_run_calls WHERE run = ? AND id >= ?", (run, call))
             return
