@@ -133,6 +133,9 @@ class Limits(BaseModel):
     mcp_sessions: int = _limit(
         1_000, "sessions", "Open MCP sessions of clients that shake hands; more are refused with 503.", ge=1
     )
+    mcp_account_sessions: int = _limit(
+        100, "sessions", "Open MCP sessions of one account; its least recently used makes room.", ge=1
+    )
     mcp_idle_s: float = _limit(
         600.0,
         "seconds",

@@ -484,6 +484,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{_GATEWAY}mcp/test_edge.py::test_two_accounts_do_not_meet",
         f"{_GATEWAY}mcp/test_edge.py::test_a_page_of_another_site_and_a_rebound_name_are_refused",
         f"{_GATEWAY}mcp/test_edge.py::test_sessions_are_bounded_in_number_and_idle_time",
+        f"{_GATEWAY}mcp/test_edge.py::test_an_accounts_oldest_session_makes_room_and_no_other_accounts_does",
     ),
     _row(
         "mcp-04",

@@ -141,6 +141,7 @@ class Gateway:
         """Take no more requests, let those under way end within some seconds, then stop them with a 503."""
         parts = self.parts
         parts.draining = True
+        parts.mcp.drain()
         parts.stop_streams.set()
         try:
             async with asyncio.timeout(seconds):

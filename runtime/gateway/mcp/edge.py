@@ -16,6 +16,7 @@ import structlog
 from runtime.accounts import Grant
 from runtime.gateway.bodies import Bodies
 from runtime.gateway.exchange import Exchange, Receive, Send
+from runtime.gateway.mcp.sessions import Sessions
 from runtime.host import Host
 from runtime.limits import Limits
 
@@ -30,6 +31,7 @@ __all__ = ("McpEdge",)
 _THREAD_FROM = 256 * 1024
 _SEND_S = 30.0
 _EXCHANGE = "duralite.exchange"
+_SESSION = b"mcp-session-id"
 _LISTEN = "subscriptions/listen"
 _log = structlog.get_logger("duralite.mcp")
 
@@ -62,11 +64,36 @@ class McpEdge:
         running = await self._running()
         x.scope[_EXCHANGE] = x
         x.scope["user"] = running.user(x.grant)
-        work = running.manager.handle_request(x.scope, _replay(x, body), _sender(x))
+        work = running.manager.handle_request(x.scope, _replay(x, body), self._sender(running, x))
         if endless:
             await self._until_stopped(x, work)
         else:
             await work
+
+    def _sender(self, running: _Running, x: Exchange) -> Send:
+        """Return a `send` that sends through the exchange, and notes which sessions begin and end."""
+        assert x.grant is not None
+        grant = x.grant
+        session = x.headers.get(_SESSION)
+        if session is not None:
+            running.sessions.used(session, grant)
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            # A client that takes nothing for so long has gone, whatever its connection says.
+            async with asyncio.timeout(_SEND_S):
+                if message["type"] != "http.response.start":
+                    await x.send(message)
+                    return
+                headers = message.get("headers", ())
+                await x.begin(message["status"], *headers)
+            if session is not None and (x.method == "DELETE" or message["status"] == 404):
+                running.sessions.ended(session, grant)
+            elif session is None and message["status"] == 200:
+                for name, value in headers:
+                    if name == _SESSION and (oldest := running.sessions.opened(value, grant)) is not None:
+                        running.close(*oldest)
+
+        return send
 
     async def _checked(self, body: bytes) -> str | None:
         """Refuse what other edges refuse of JSON, and return the message's method; the SDK reads the body itself."""
@@ -107,6 +134,11 @@ class McpEdge:
         await running.begin()
         return running
 
+    def drain(self) -> None:
+        """Know that the service ends: what is cut off from now on was not given up by its client."""
+        if self._starting is not None and self._starting.done() and self._starting.exception() is None:
+            self._starting.result().server.calls.follower.closing = True
+
     async def stop(self) -> None:
         """End all sessions. Idempotent."""
         starting, self._starting = self._starting, None
@@ -141,6 +173,8 @@ class _Running:
             max_sessions=limits.mcp_sessions,
             session_idle_timeout=limits.mcp_idle_s,
         )
+        self.sessions = Sessions(limits.mcp_account_sessions)
+        self._closing: set[asyncio.Task[None]] = set()
         self._end = asyncio.Event()
         self._holder: asyncio.Task[None] | None = None
 
@@ -162,6 +196,31 @@ class _Running:
         if self._holder is not None:
             await asyncio.gather(self._holder, return_exceptions=True)
 
+    def close(self, session: bytes, grant: Grant) -> None:
+        """End a session as its own client would."""
+        task = asyncio.get_running_loop().create_task(self._close(session, grant))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close(self, session: bytes, grant: Grant) -> None:
+        scope = {
+            "type": "http",
+            "method": "DELETE",
+            "path": "/mcp",
+            "raw_path": b"/mcp",
+            "query_string": b"",
+            "headers": [(_SESSION, session)],
+            "user": self.user(grant),
+        }
+
+        async def receive() -> MutableMapping[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            """Nobody waits for the answer."""
+
+        await self.manager.handle_request(scope, receive, send)
+
     def user(self, grant: Grant) -> Any:
         """Return what the SDK binds a session to: the key that opened it, or the account where there is no key."""
         token = self._token(
@@ -181,15 +240,3 @@ def _replay(x: Exchange, body: bytes) -> Receive:
         return waiting.pop() if waiting else await x.receive()
 
     return receive
-
-
-def _sender(x: Exchange) -> Send:
-    async def send(message: MutableMapping[str, Any]) -> None:
-        # A client that takes nothing for so long has gone, whatever its connection says.
-        async with asyncio.timeout(_SEND_S):
-            if message["type"] == "http.response.start":
-                await x.begin(message["status"], *message.get("headers", ()))
-            else:
-                await x.send(message)
-
-    return send

@@ -215,13 +215,22 @@ _VIEWS: dict[str, tuple[str, str]] = {
     "tables": ("table", f"The first {_FIRST_ROWS} rows of a table"),
     "runs": ("id", "The record of a run"),
 }
-_METHODS = {"schema": "tables", "tables": "query", "runs": "get_run"}
+# By view: the method behind it, and the arguments that it is called with.
+_METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "schema": ("tables", ()),
+    "tables": ("query", ("sql",)),
+    "runs": ("get_run", ("id",)),
+}
 
 
 def _view(actor_type: type[Actor], view: str) -> MethodSpec | None:
     """Return the method behind a view of a type; None where the type has no such view."""
-    spec = actor_type.methods.get(_METHODS.get(view, ""))
-    return spec if spec is not None and spec.public and spec.read_only else None
+    name, arguments = _METHODS.get(view, ("", ()))
+    spec = actor_type.methods.get(name)
+    if spec is None or not spec.public or not spec.read_only:
+        return None
+    needed = tuple(parameter.name for parameter in spec.parameters if parameter.required)
+    return spec if needed == arguments else None
 
 
 def actor_uri(address: ActorAddress, view: str) -> str:

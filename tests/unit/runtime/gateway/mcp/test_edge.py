@@ -174,6 +174,31 @@ async def test_sessions_are_bounded_in_number_and_idle_time(tmp_path: Path) -> N
         assert (await http.post("/mcp", json=ping, headers=identity)).status_code == 404
 
 
+async def test_an_accounts_oldest_session_makes_room_and_no_other_accounts_does(tmp_path: Path) -> None:
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    async with served(tmp_path, auth="required", limits={"mcp_account_sessions": 2}) as (server, http):
+        make = server.gateway.parts.accounts.create_key
+        ann, bob = [{**ACCEPT, "authorization": f"Bearer {(await make(name))[0]}"} for name in ("ann", "bob")]
+
+        async def alive(identity: str, key: dict[str, str]) -> bool:
+            answer = await http.post("/mcp", json=ping, headers={**key, "mcp-session-id": identity})
+            return answer.status_code == 200
+
+        async def opened(key: dict[str, str]) -> str:
+            return str((await session(http, **key)).headers["mcp-session-id"])
+
+        his, first, second = await opened(bob), await opened(ann), await opened(ann)
+        assert await alive(first, ann)  # so that the second is the least recently used
+        third = await opened(ann)
+        async with asyncio.timeout(20):
+            while await alive(second, ann):
+                await asyncio.sleep(0)
+        assert await alive(first, ann) and await alive(third, ann) and await alive(his, bob)
+        await http.delete("/mcp", headers={**ann, "mcp-session-id": first})
+        fourth = await opened(ann)
+        assert await alive(third, ann) and await alive(fourth, ann)
+
+
 async def test_the_revision_without_a_handshake_is_served_while_all_sessions_are_taken(
     tmp_path: Path,
 ) -> None:
@@ -324,6 +349,24 @@ async def test_a_drain_ends_streams_at_once_and_lets_calls_end(tmp_path: Path) -
             await draining
         assert answer.status_code == 200
         assert (await call(http, "desk_query", {"sql": "SELECT 1"})).status_code == 503
+
+
+async def test_a_drain_leaves_the_job_of_a_call_to_the_next_start(tmp_path: Path) -> None:
+    heard = asyncio.Event()
+
+    async def hear(progress: float, total: float | None, text: str | None) -> None:
+        heard.set()
+
+    async with (
+        live_server(tmp_path / "data", Desk, Shelf, limits={"drain_s": 0.1}) as server,
+        over_http(server.url) as client,
+    ):
+        call = asyncio.ensure_future(client.call_tool("desk_count", {"to": 2}, progress_callback=hear))
+        await heard.wait()
+        await server.gateway.drain(0.05)
+        await asyncio.gather(call, return_exceptions=True)
+        (instance,) = server.host.live()
+        assert [job.state for job in await instance.jobs.list()] == ["running"]
 
 
 async def test_a_call_that_the_drain_cuts_off_is_told_so(tmp_path: Path) -> None:
