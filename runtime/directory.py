@@ -117,6 +117,10 @@ class Directory:
         """Open the control file, making it and the id key if the folder is new."""
         self._data.mkdir(parents=True, exist_ok=True)
         await self.connection.open()
+        # It holds secrets. What SQLite makes beside it later takes its rights from it.
+        for suffix in ("", "-wal", "-shm"):
+            if (path := self._data / f"directory.sqlite{suffix}").exists():
+                path.chmod(0o600)
 
         def key(tx: Transaction) -> bytes:
             tx.execute("INSERT OR IGNORE INTO control VALUES ('id_key', ?)", (secrets.token_bytes(32),))
@@ -408,6 +412,7 @@ class Directory:
                     tx.execute("INSERT OR IGNORE INTO alarms VALUES (?, '_ttl', ?)", (file.id, now + ttl))
             tx.executemany("DELETE FROM actors WHERE id = ?", [(i,) for i in lost])
             tx.executemany("DELETE FROM alarms WHERE actor = ?", [(i,) for i in lost])
+            tx.executemany("DELETE FROM control WHERE key GLOB ?", [(f"secret/{i}/*",) for i in lost])
 
         if found or lost:
             await self.connection.run(write)

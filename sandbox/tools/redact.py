@@ -7,6 +7,7 @@ server that wants to give its secret away can write it backwards; it has the sec
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ __all__ = ("Redactor", "env_secrets", "header_secrets", "url_secrets")
 _MARK = "[secret]"
 _WITHHELD = "[withheld: it holds a piece of a secret]"
 _PIECE = 8
-_SHORTEST, _SHORTEST_UNNAMED = 4, 8
+_SHORTEST, _SHORTEST_UNNAMED, _TOKEN_LENGTH = 4, 8, 16
 _TELLING = re.compile(r"key|token|secret|pass|pwd|auth|cred|cookie|private|signature|dsn", re.IGNORECASE)
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "content-type", "user-agent", "cache-control"})
 
@@ -91,14 +92,25 @@ def env_secrets(env: Mapping[str, str]) -> list[str]:
 def header_secrets(headers: Mapping[str, str]) -> list[str]:
     """Return the secrets of request headers: each value, and what follows its scheme (`Bearer …`)."""
     values = [value for name, value in headers.items() if name.lower() not in _PLAIN_HEADERS]
-    return [*values, *(value.partition(" ")[2].strip() for value in values if " " in value)]
+    tokens = [value.partition(" ")[2].strip() for value in values if " " in value]
+    basic = [_basic(value.partition(" ")[2]) for value in values if value.lower().startswith("basic ")]
+    return [*values, *tokens, *basic, *(pair.partition(":")[2] for pair in basic)]
 
 
 def url_secrets(url: str) -> list[str]:
-    """Return the secrets of a URL: its password, and the values of its query that look like secrets."""
+    """Return the secrets of a URL: its password, and what looks like a secret in its path and query."""
     parts = urlsplit(url)
     found = [parts.password, unquote(parts.password)] if parts.password else []
+    found += [part for part in parts.path.split("/") if len(part) >= _TOKEN_LENGTH and not _ordinary(part)]
     return [*found, *(v for k, v in parse_qsl(parts.query) if _TELLING.search(k) or not _ordinary(v))]
+
+
+def _basic(text: str) -> str:
+    """Return the name and password of a Basic header; empty where it is none."""
+    try:
+        return base64.b64decode(text.strip(), validate=True).decode()
+    except (ValueError, UnicodeDecodeError):
+        return ""
 
 
 def _ordinary(value: str) -> bool:

@@ -111,6 +111,7 @@ async def test_a_canary_is_found_nowhere(tmp_path: Path) -> None:
             assert [place for place, text in texts.items() if piece in text] == []
     with closing(sqlite3.connect(tmp_path / "data" / "directory.sqlite")) as directory:
         kept = directory.execute("SELECT value FROM control WHERE key GLOB 'secret/*'").fetchall()
+    assert not [path for path in (tmp_path / "data").glob("directory.sqlite*") if path.stat().st_mode & 0o077]
     assert len(kept) == 1 and HEADER_CANARY in kept[0][0].decode()
 
 
