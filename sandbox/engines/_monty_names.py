@@ -6,32 +6,64 @@ number. It uses nothing that the subset lacks, and no name that a program would.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..engine import HelperSpec
+from helpers.check.scope import snake_case
 
-__all__ = ("CALL", "function_names", "last_assignment", "load_library", "prelude", "spread_query")
+from ..engine import ROWS, HelperSpec
+from ._monty_classes import DB_ERRORS, HELPER_ERRORS, helper_error
+from ._monty_library import PREFIX
+
+__all__ = ("CALL", "FAILED", "TELL", "bind", "function_names", "load_library", "prelude")
 
 CALL = "__duralite_call__"
+TELL = -1
+"""The number of the call by which a program tells the name of an exception it raises."""
+
+FAILED = "__duralite_failed__"
+"""The key of an answer that is an error: its class, message, code and hint."""
+
+ERRORS = "\n".join(helper_error(name) for name in HELPER_ERRORS)
+SQLITE = "\n".join(f"{PREFIX}module_sqlite3.{name} = {name}" for name in DB_ERRORS)
+KINDS = ", ".join(f"{name!r}: {name}" for name in HELPER_ERRORS)
 
 _START = f"""
 class _Namespace:
     pass
 
 class Query:
-    def __init__(self, sql, params):
+    def __init__(self, sql, params=()):
         self.sql = sql
         self.params = params
 
 def _query(made):
     return Query(made["sql"], made["params"]) if isinstance(made, dict) and "params" in made else made
 
+def {PREFIX}tell(kind, message):
+    {CALL}({TELL}, [kind, message], {{}})
+
+def {PREFIX}answer(answer):
+    if isinstance(answer, dict) and "{FAILED}" in answer:
+        kind, message, code, hint = answer["{FAILED}"]
+        if kind not in {PREFIX}kinds:
+            raise RuntimeError(message)
+        error = {PREFIX}kinds[kind](message)
+        error.code = code
+        error.hint = hint
+        raise {PREFIX}raise(error)
+    return answer
+
+{ERRORS}
+{PREFIX}kinds = {{{KINDS}}}
+{PREFIX}module_sqlite3 = _Namespace()
+{PREFIX}module_sqlite3.Error = DatabaseError
+{SQLITE}
 db = _Namespace()
 tools = _Namespace()
 helpers = _Namespace()
@@ -49,11 +81,15 @@ def prelude(specs: Iterable[HelperSpec], libraries: Iterable[tuple[str, Iterable
     number = 0
     for spec in specs:
         lines += _groups(spec.path, made)
-        lines += [f"def _h{number}(*args, **kwargs):", f"    return {CALL}({number}, list(args), kwargs)"]
+        answer = f"{PREFIX}answer({'await ' if spec.awaitable else ''}{CALL}({number}, list(args), kwargs))"
+        if spec.result == ROWS:
+            answer = f"{PREFIX}noted({answer})"
+        head = "async def" if spec.awaitable else "def"
+        lines += [f"{head} _h{number}(*args, **kwargs):", f"    return {answer}"]
         lines += [f"{spec.namespace}.{name} = _h{number}" for name in _spellings(spec.name)]
         number += 1
     for library, functions in libraries:
-        lines += [f"{library} = _Namespace()", f"helpers.{library} = {library}"]
+        lines += [f"{library} = _Namespace()", f"helpers.{library} = {library}", f"{library}.Query = Query"]
         for function in functions:
             lines += [
                 f"def _h{number}(*args, **kwargs):",
@@ -80,23 +116,6 @@ def _spellings(name: str) -> set[str]:
     return {name, first + "".join(part.capitalize() for part in rest)} if first else {name}
 
 
-_ASSIGNED = re.compile(
-    r"(?P<names>[^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*)\s*(?::[^=\n]+)?(?:[-+*/%&|^@]|//|\*\*|>>|<<)?=(?!=)"
-)
-
-
-def last_assignment(code: str) -> str | None:
-    """Return the expression that reads what the last statement assigned; None where it is no plain assignment.
-
-    A guess by the text, since hostile code is not parsed on the host: the caller takes a failure for None.
-    """
-    for line in reversed(code.splitlines()):
-        if line[:1].strip() and line[0] not in "#)]}":
-            found = _ASSIGNED.match(line)
-            return f"({found['names']})" if found else None
-    return None
-
-
 def load_library(name: str, folder: Path) -> ModuleType:
     """Import a package folder under an alias, on the host."""
     alias = f"duralite_{name}"
@@ -118,12 +137,38 @@ def function_names(module: ModuleType) -> list[str]:
     ]
 
 
-def spread_query(
-    spec: HelperSpec, args: list[Any], kwargs: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Put the two parts of a built query in the place of the query."""
-    if [each.name for each in spec.parameters[:2]] == ["sql", "params"] and len(args) == 1:
-        query = args[0]
-        if isinstance(query, dict) and query.keys() == {"sql", "params"}:
-            return [query["sql"], query["params"]], kwargs
-    return args, kwargs
+def bind(spec: HelperSpec, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Check a call against its spec and return it with the names spelt as the spec does.
+
+    Raises:
+        TypeError: with the words that the process engine has for it.
+    """
+    names = [each.name for each in spec.parameters]
+    if names[:2] == ["sql", "params"] and (query := _query(args, kwargs)) is not None:
+        if len(args) > 1 or "params" in kwargs:
+            raise TypeError("a built query brings its own parameters: pass it alone")
+        args, kwargs = [], {**kwargs, "sql": query["sql"], "params": query["params"]}
+    called = f"Call it as {spec.call().removeprefix('await ')}."
+    if len(args) > len(names):
+        raise TypeError(
+            f"{spec.path}() takes at most {len(names)} arguments, {len(args)} were given. {called}"
+        )
+    named: dict[str, Any] = {}
+    for name, value in kwargs.items():
+        known = name if name in names else snake_case(name)
+        if known not in names:
+            near = difflib.get_close_matches(name[:80], names, 1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{spec.path}() has no parameter {name!r:.80}.{guess} {called}")
+        if known in names[: len(args)] or known in named:
+            raise TypeError(f"{spec.path}() got {known!r} twice. {called}")
+        named[known] = value
+    missing = [p.name for p in spec.parameters[len(args) :] if p.required and p.name not in named]
+    if missing:
+        raise TypeError(f"{spec.path}() lacks {', '.join(missing)}. {called}")
+    return args, named
+
+
+def _query(args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    first = args[0] if args else kwargs.get("sql")
+    return first if isinstance(first, dict) and first.keys() == {"sql", "params"} else None

@@ -38,28 +38,23 @@ from ..engine import (
     Witness,
 )
 from ..plain import Walk
-from ._monty_names import CALL, function_names, last_assignment, load_library, prelude, spread_query
+from ._monty_gaps import gaps_text
+from ._monty_names import CALL, FAILED, TELL, bind, function_names, load_library, prelude
+from ._monty_rewrite import PRELUDE, rewrite
 from ._outcome import error_info, limit_reached
 from ._slots import RETRY_S, Slots
 
-__all__ = ("GAPS", "MontyEngine")
+__all__ = ("MontyEngine",)
 
 _VERSION = "1.4.0"
 _PACKAGES = ("pydantic-monty", "pydantic-monty-client", "pydantic-monty-runtime")
 _PROGRAM_FILE = "<python-input-1>"
 _EXCEPTIONS = frozenset(get_args(monty.ExcType))
 
+_RAISED_KEPT = 100
 _SLEEP, _ASYNC_SLEEP = "system.sleep", "system.async_sleep"
 
-GAPS = """\
-This sandbox runs a subset of Python. Not there: class inheritance (so no custom exceptions, Enum, ABC), `yield`, \
-`del`, `@property`/`@staticmethod`/`@classmethod`, `async with`/`async for`, `super`, `asyncio.create_task`, \
-`gather(return_exceptions=)`; of the standard library only asyncio base64 binascii bisect collections copy csv \
-dataclasses datetime decimal functools hashlib itertools json math os.path random re sys time typing are there \
-(no statistics, io, operator, string, textwrap, uuid). Instances are always true (`__bool__`, `__len__` are ignored); \
-generator expressions, map, filter and zip are lists. `db` calls are not awaited; their rows are plain dicts \
-without `.columns`; their errors are RuntimeError. End with an expression.
-"""
+_SUBSET = f"This engine runs a subset of Python. {gaps_text()}"
 
 
 class MontyEngine:
@@ -92,7 +87,10 @@ class MontyEngine:
     def capabilities(self) -> Capabilities:
         """What programs can expect."""
         return Capabilities(
-            full_python=False, python_version=f"monty {_VERSION}", layers=("worker process",), gaps=GAPS
+            full_python=False,
+            python_version=f"monty {_VERSION}",
+            layers=("worker process",),
+            gaps=gaps_text(),
         )
 
     async def start(self) -> Witness:
@@ -195,8 +193,13 @@ class _Run:
         self._functions = [
             getattr(module, name) for module in libraries.values() for name in function_names(module)
         ]
-        self._prelude = prelude(
-            job.helpers, [(name, function_names(each)) for name, each in libraries.items()]
+        self._program = rewrite(job.code)
+        self._prelude = "\n".join(
+            (
+                PRELUDE,
+                prelude(job.helpers, [(name, function_names(each)) for name, each in libraries.items()]),
+                *(library.source for library in self._program.imported),
+            )
         )
         self._tasks: dict[int, asyncio.Task[dict[str, Any]]] = {}
         self._in_flight = asyncio.Semaphore(limits.in_flight)
@@ -207,6 +210,8 @@ class _Run:
         self._output_left = limits.output_bytes
         self._truncated = False
         self._busy_s = 0.0
+        # What the last exceptions were called in the program: monty raises builtin ones alone.
+        self._raised: dict[str, tuple[str, str | None, str | None]] = {}
 
     async def outcome(self) -> Outcome:
         started = time.perf_counter()
@@ -223,7 +228,7 @@ class _Run:
         except monty.MontyConversionError as error:
             raise InputError(f"The inputs cannot be handed to the sandbox: {error}") from None
         except monty.MontyError as error:
-            fields = _failure(error, self._limits)
+            fields = self._failure(error)
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -257,24 +262,13 @@ class _Run:
         )
         async with session as active:
             await self._feed(active, self._prelude, {"inputs": dict(job.inputs)})
-            value = await self._feed(active, job.code)
-            if value is None:
-                value = await self._assigned(active)
+            value = await self._feed(active, self._program.code)
         walk = Walk(limits.depth, limits.result_bytes, exact=False, unfold=_unfold)
         try:
             plain = walk.plain(value)
         except codec.CodecError:
             return _limit("result_bytes", limits)
         return {"status": "ok", "value": plain, "note": walk.note}
-
-    async def _assigned(self, session: Any) -> Any:
-        reading = last_assignment(self._job.code)
-        if reading is None:
-            return None
-        try:
-            return await self._feed(session, reading)
-        except monty.MontyError:
-            return None  # the guess was wrong: there is no such name
 
     async def _feed(self, session: Any, code: str, inputs: dict[str, Any] | None = None) -> Any:
         at = await self._timed(session.feed_start(code, inputs=inputs, print_callback=self._printed))
@@ -294,6 +288,9 @@ class _Run:
                 at = await self._timed(at.resume(settled))
             elif at.is_os_function:
                 at = await self._timed(await self._system(at))
+            elif at.function_name != CALL:
+                missing = {"exc_type": "NameError", "message": f"name {at.function_name!r} is not defined"}
+                at = await self._timed(at.resume(missing))
             else:
                 at = await self._timed(at.resume(await self._answer(at)))
         return at.output
@@ -329,14 +326,21 @@ class _Run:
         except (codec.CodecError, ValueError) as error:
             return {"exc_type": "ValueError", "message": str(error)}
         helpers = self._job.helpers
+        if number == TELL and len(args) == 2 and all(isinstance(each, str) for each in args):
+            self._remember(args[1], args[0])
+            return {"return_value": None}
         if type(number) is not int or not 0 <= number < len(helpers) + len(self._functions):
             return {"exc_type": "NameError", "message": "there is no such helper"}
         if number >= len(helpers):
             return _build(self._functions[number - len(helpers)], args, kwargs)
+        try:
+            sent = bind(helpers[number], args, kwargs)
+        except TypeError as error:
+            return {"exc_type": "TypeError", "message": str(error)}
         if self._calls >= self._limits.calls:
             raise _Ended("calls")
         index, self._calls = self._calls, self._calls + 1
-        serving = self._serve(index, helpers[number], *spread_query(helpers[number], args, kwargs))
+        serving = self._serve(index, helpers[number], *sent)
         if not helpers[number].awaitable:
             return await serving
         self._tasks[at.call_id] = self._loop.create_task(serving)
@@ -353,11 +357,58 @@ class _Run:
             return {"return_value": _shape(answer, spec.result)}
         except DuraliteError as error:
             name = str(error.extra.get("exception") or type(error).__name__)
-            return {"exc_type": name if name in _EXCEPTIONS else "RuntimeError", "message": error.message}
+            if name in _EXCEPTIONS:
+                return {"exc_type": name, "message": error.message}
+            self._remember(error.message, name, error.code, error.hint)
+            return {"return_value": {FAILED: [name, error.message, error.code, error.hint]}}
         except Exception as error:
             # The sandbox bridge: what went wrong in the host is not told to the program.
             self._loop.call_exception_handler({"message": f"helper {spec.path} failed", "exception": error})
             return {"exc_type": "RuntimeError", "message": f"{spec.path} failed inside the host"}
+
+    # Ends
+
+    def _shown(self, frame: monty.Frame) -> str:
+        number = self._program.line(frame.line)
+        lines = self._job.code.splitlines()
+        return f"  line {number}: {lines[number - 1].strip()[:200] if number <= len(lines) else ''}"
+
+    def _remember(self, message: str, name: str, code: str | None = None, hint: str | None = None) -> None:
+        while len(self._raised) >= _RAISED_KEPT:
+            del self._raised[next(iter(self._raised))]
+        if message not in self._raised or code is not None:
+            self._raised[message[:4_000]] = (name[:200], code, hint)
+
+    def _failure(self, error: monty.MontyError) -> dict[str, Any]:
+        inner = error.exception()
+        kind, message = type(inner).__name__, str(inner)[:4_000]
+        for name, wanted, part in (
+            ("cpu_s", TimeoutError, "time limit exceeded"),
+            ("wall_s", TimeoutError, "sleep limit exceeded"),
+            ("memory_bytes", MemoryError, "limit"),
+            ("calls", RuntimeError, "suspension limit"),
+        ):
+            if isinstance(inner, wanted) and part in message:
+                return _limit(name, self._limits)
+        frames = (
+            error.traceback() if isinstance(error, monty.MontyRuntimeError | monty.MontySyntaxError) else []
+        )
+        own = [frame for frame in frames if frame.filename == _PROGRAM_FILE][-20:]
+        missing = isinstance(error, monty.MontySyntaxError) or isinstance(
+            inner, ImportError | NotImplementedError
+        )
+        named = self._raised.get(message)
+        return {
+            "status": "error",
+            "error": ErrorInfo(
+                type=named[0] if named else kind,
+                message=message,
+                code=named[1] if named else None,
+                line=self._program.line(own[-1].line) if own else None,
+                hint=_SUBSET if missing else named[2] if named else None,
+                traceback="\n".join(map(self._shown, own)),
+            ),
+        }
 
     # Output
 
@@ -409,7 +460,9 @@ def _build(function: Any, args: list[Any], kwargs: dict[str, Any]) -> dict[str, 
 
 def _shape(answer: Any, form: str) -> Any:
     if form == "rows":
-        return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
+        columns = answer["columns"]
+        rows = [dict(zip(columns, row, strict=True)) for row in answer["rows"]]
+        return [rows, list(columns), bool(answer.get("truncated"))]
     return answer if form == "whole" else answer[form]
 
 
@@ -420,33 +473,3 @@ def _unfold(value: Any) -> Mapping[str, Any] | None:
 def _limit(name: str, limits: Limits) -> dict[str, Any]:
     reached = limit_reached(name, limits)
     return {**reached, "error": error_info(reached["error"])}
-
-
-def _failure(error: monty.MontyError, limits: Limits) -> dict[str, Any]:
-    inner = error.exception()
-    kind, message = type(inner).__name__, str(inner)[:4_000]
-    for name, wanted, part in (
-        ("cpu_s", TimeoutError, "time limit exceeded"),
-        ("wall_s", TimeoutError, "sleep limit exceeded"),
-        ("memory_bytes", MemoryError, "limit"),
-        ("calls", RuntimeError, "suspension limit"),
-    ):
-        if isinstance(inner, wanted) and part in message:
-            return _limit(name, limits)
-    frames = error.traceback() if isinstance(error, monty.MontyRuntimeError | monty.MontySyntaxError) else []
-    own = [frame for frame in frames if frame.filename == _PROGRAM_FILE][-20:]
-    missing = isinstance(error, monty.MontySyntaxError) or isinstance(
-        inner, ImportError | NotImplementedError
-    )
-    return {
-        "status": "error",
-        "error": ErrorInfo(
-            type=kind,
-            message=message,
-            line=own[-1].line if own else None,
-            hint=f"This engine runs a subset of Python. {GAPS}" if missing else None,
-            traceback="\n".join(
-                f"  line {each.line}: {(each.source_line or '').strip()[:200]}" for each in own
-            ),
-        ),
-    }

@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from runtime.errors import SqlError, Unavailable
 from sandbox.engine import Encoded, Job, Limits, Outcome
-from sandbox.engines._monty_names import last_assignment
-from sandbox.engines.monty import GAPS, MontyEngine
+from sandbox.engines._monty_gaps import gaps_text
+from sandbox.engines.monty import MontyEngine
 from tests.unit.sandbox.conftest import SPECS, SQL_LIBRARY, TableHost
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -121,8 +121,12 @@ async def test_each_limit_ends_a_run_and_is_named(
     [
         ("x = 1\nqurey", "NameError", 2),
         ("x = = 1", "SyntaxError", 1),
-        ("class A(Exception):\n    pass", "NotImplementedError", 1),
-        ("import statistics", "ModuleNotFoundError", 1),
+        ("class A(list):\n    pass", "NotImplementedError", 1),
+        ("import pandas", "ModuleNotFoundError", 1),
+        ("class Bad(Exception):\n    pass\n\nraise Bad('no')", "Bad", 4),
+        ("x = {\n    'a': 1,\n}\nx['b']", "KeyError", 4),
+        ("db.echo(nope=1)", "TypeError", 1),
+        ("helper(0, ['SELECT 1'], {})", "NameError", 1),
         ("open('/etc/passwd')", "PermissionError", 1),
         ("def f():\n    return 1 / 0\nf()", "ZeroDivisionError", 2),
         ("db.nothing()", "AttributeError", 1),
@@ -206,24 +210,6 @@ async def test_it_starts_only_with_the_version_under_test(monkeypatch: pytest.Mo
 
 
 async def test_its_gaps_are_told(engine: MontyEngine) -> None:
-    assert engine.capabilities.gaps == GAPS
+    assert engine.capabilities.gaps == gaps_text()
     assert not engine.capabilities.full_python
     assert (await engine.start()).warnings
-
-
-@pytest.mark.parametrize(
-    ("code", "reading"),
-    [
-        ("x = 1", "(x)"),
-        ("x == 1", None),
-        ("x.y = 1", None),
-        ("x, y = 1, 2", "(x, y)"),
-        ("x //= 2\n\n# done", "(x)"),
-        ("x = (\n  1,\n)", "(x)"),
-        ("for i in x:\n    y = i", None),
-        ("", None),
-        ("print(a=1)", None),
-    ],
-)
-async def test_the_last_assignment_is_read_from_the_text(code: str, reading: str | None) -> None:
-    assert last_assignment(code) == reading
