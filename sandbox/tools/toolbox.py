@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -75,10 +76,11 @@ class ToolBox:
             ActorAddress, tuple[tuple[tuple[HelperSpec, ...], ...], tuple[HelperSpec, ...]]
         ] = {}
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to connect the operator's servers; nobody waits for them here."""
         path = self._host.settings.mcp_servers
         if path is not None:
+            await _load_client()
             self._shared = [
                 self._connection(config, shared=True) for config in read_servers(path, os.environ)
             ]
@@ -175,6 +177,7 @@ class ToolBox:
             Unavailable: the server did not answer; nothing is remembered.
         """
         config = session_server(title, url, headers, self._hosts)
+        await _load_client()
         own = await self._loaded(address)
         async with own.loaded:
             for other in (*self._shared, *own.connections.values()):
@@ -245,8 +248,9 @@ class ToolBox:
         async with own.loaded:
             if not own.ready:
                 kept = await self._host.directory.secrets(self._host.id_of(address))
-                for name, value in kept.items():
-                    if name.startswith(_SECRET):
+                if servers := [value for name, value in kept.items() if name.startswith(_SECRET)]:
+                    await _load_client()
+                    for value in servers:
                         self._remember(own, orjson.loads(value))
                 own.ready = True
         return own
@@ -261,7 +265,6 @@ class ToolBox:
         connection.start()
 
     def _connection(self, config: ServerConfig, *, shared: bool) -> Connection:
-        # With the first server, not with the service: mcp takes most of a second to load.
         from sandbox.tools.connection import Connection
 
         for name in _TALKATIVE:
@@ -272,6 +275,14 @@ class ToolBox:
 _EVERYBODY = ActorAddress("", "", "")
 
 
+async def _load_client() -> None:
+    """Import what speaks to servers: with the first of them, not with the service, and not on its event loop.
+
+    mcp takes most of a second to load.
+    """
+    await asyncio.to_thread(import_module, "sandbox.tools.connection")
+
+
 async def start_tools(host: Host) -> None:
     """Put a toolbox under `host.services["tools"]` and begin to connect the operator's servers. Once a host.
 
@@ -280,7 +291,7 @@ async def start_tools(host: Host) -> None:
     """
     if "tools" not in host.services:
         box = host.services["tools"] = ToolBox(host)
-        box.start()
+        await box.start()
 
 
 async def stop_tools(host: Host) -> None:

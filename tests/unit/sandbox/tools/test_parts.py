@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import keyword
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,11 @@ from sandbox.tools.results import unwrap
 from sandbox.tools.specs import tool_set
 
 KEY = "sk-4711-abcdefgh"
+
+
+def test_a_service_without_servers_does_not_load_the_client() -> None:
+    code = "import sys, actors.session; sys.exit(len({'mcp', 'jsonschema', 'httpx2'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 # Names
