@@ -472,6 +472,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{_MCP}test_a_program_runs_and_its_data_is_there_as_tools_and_resources",
         f"{_MCP}test_a_run_in_the_background_tells_its_progress",
         f"{_MCP}test_many_clients_call_side_by_side",
+        f"{_MCP}test_a_listener_over_stdio_hears_of_changes",
         f"{_MCP}test_the_end_of_stdin_ends_the_server_and_its_data_is_kept",
         f"{_MCP}test_a_signal_ends_the_server_while_stdin_is_open",
         f"{_MCP}test_nothing_but_messages_is_written_to_stdout",

@@ -15,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.subscriptions import ResourceUpdated
 
 from runtime.gateway.access import LOCAL_GRANT
 from runtime.gateway.mcp.server import McpServer
@@ -257,3 +258,13 @@ async def test_many_clients_call_side_by_side(tmp_path: Path) -> None:
                 return [r.structured_content["rows"][0]["n"] for r in await asyncio.gather(*calls)]
 
         assert await asyncio.gather(*map(ask, range(16))) == [list(range(20))] * 16
+
+
+@pytest.mark.parametrize("way", ["stdio", "forwarded"])
+async def test_a_listener_over_stdio_hears_of_changes(tmp_path: Path, way: str) -> None:
+    uri = "duralite://session/s/schema"
+    async with client_by(way, tmp_path / "data", BOTH[0]) as client:
+        await client.call_tool("session_query", {"session": "s", "sql": "SELECT 1"})
+        async with client.listen(resource_subscriptions=[uri]) as events:
+            await client.call_tool("session_exec", {"session": "s", "sql": "CREATE TABLE t (a)"})
+            assert await anext(events) == ResourceUpdated(uri)

@@ -15,8 +15,10 @@ import httpx2
 import mcp_types as types
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import Subscription, SubscriptionLost
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import LATEST_MODERN_VERSION
 
@@ -70,14 +72,17 @@ async def forwarding_server(
     ) as http:
         target = str(httpx2.URL(url.rstrip("/") + "/mcp", params=params))
 
+        def asking() -> Client:
+            transport = streamable_http_client(target, http_client=http, max_sse_event_size=_LONGEST_EVENT)
+            return Client(transport, mode=LATEST_MODERN_VERSION, cache=None)
+
         async def forward(ctx: ServerRequestContext[Any, Any], asked: Any) -> Any:
             request_type, result_type = _FORWARDED[ctx.method]
             wanted = ctx.meta is not None and "progress_token" in ctx.meta
             # What the client's message says of itself (its token, its revision) is not for the next hop.
             request = request_type(params=None if asked is None else asked.model_copy(update={"meta": None}))
-            transport = streamable_http_client(target, http_client=http, max_sse_event_size=_LONGEST_EVENT)
             try:
-                async with Client(transport, mode=LATEST_MODERN_VERSION, cache=None) as client:
+                async with asking() as client:
                     return await client.session.send_request(
                         request,
                         result_type,
@@ -86,13 +91,52 @@ async def forwarding_server(
             except (MCPError, httpx2.HTTPError, _RefusedError, BaseExceptionGroup) as error:
                 raise _explained(error, url) from None
 
+        async def listen(
+            ctx: ServerRequestContext[Any, Any], asked: types.SubscriptionsListenRequestParams
+        ) -> types.SubscriptionsListenResult:
+            uris = asked.notifications.resource_subscriptions or ()
+            try:
+                async with asking() as client, client.listen(resource_subscriptions=uris) as events:
+                    return await _relay(events, ctx, asked)
+            except (MCPError, httpx2.HTTPError, _RefusedError, BaseExceptionGroup) as error:
+                raise _explained(error, url) from None
+
         server: Server[Any] = Server(
-            "duralite", version=version_facts()["version"], title="duralite", instructions=INSTRUCTIONS
+            "duralite",
+            version=version_facts()["version"],
+            title="duralite",
+            instructions=INSTRUCTIONS,
+            on_subscriptions_listen=listen,
         )
         for method, (request_type, _) in _FORWARDED.items():
             params_type = request_type.model_fields["params"].annotation
             server.add_request_handler(method, _model(params_type), forward)
         yield server
+
+
+async def _relay(
+    events: Subscription,
+    ctx: ServerRequestContext[Any, Any],
+    asked: types.SubscriptionsListenRequestParams,
+) -> types.SubscriptionsListenResult:
+    """Tell a client what the service tells, until either of them ends it."""
+    bus = InMemorySubscriptionBus()
+    handler = ListenHandler(bus, max_subscriptions=1)
+
+    async def pass_on() -> None:
+        try:
+            async for event in events:
+                await bus.publish(event)
+        except SubscriptionLost:
+            pass
+        finally:
+            handler.close()
+
+    passing = asyncio.ensure_future(pass_on())
+    try:
+        return await handler(ctx, asked)
+    finally:
+        passing.cancel()
 
 
 def _model(annotation: Any) -> Any:

@@ -119,7 +119,7 @@ class Toolset:
                 self._add(ToolEntry(actor_type, run, CODE_TOOL, default))
             for spec in actor_type.methods.values():
                 if spec.public:
-                    name = f"{actor_type.type_name}_{spec.name}"
+                    name = import_module(_SCHEMAS).tool_name(spec.name, actor_type.type_name)
                     self._add(ToolEntry(actor_type, spec, name, default))
 
     def _add(self, entry: ToolEntry) -> None:
