@@ -26,7 +26,14 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 
 def made(path: Path, watchdog: Watchdog, **kwargs: Any) -> Connection:
-    return Connection(path, clock=SystemClock(), limits=Limits(), watchdog=watchdog, log=StatementLog(1_000, 100.0), **kwargs)
+    return Connection(
+        path,
+        clock=SystemClock(),
+        limits=Limits(),
+        watchdog=watchdog,
+        log=StatementLog(1_000, 100.0),
+        **kwargs,
+    )
 
 
 @pytest.fixture
