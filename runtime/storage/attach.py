@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.errors import Unavailable
 from runtime.guard import Guard, internal
 
 __all__ = ("STAGING", "attached")
@@ -28,10 +29,10 @@ def attached(raw: sqlite3.Connection, guard: Guard | None, path: Path) -> Iterat
     """Have a file attached as `staging` for the length of the block. No transaction may be open around it.
 
     Raises:
-        FileNotFoundError: there is no such file; SQLite would make an empty one.
+        Unavailable: there is no such file; SQLite would make an empty one.
     """
     if not path.is_file():
-        raise FileNotFoundError(2, "The staging file is gone")
+        raise Unavailable("The staging file is gone.", hint="Load the data again.")
     _change(raw, guard, _ATTACH, (str(path),))
     try:
         yield

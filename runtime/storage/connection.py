@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from runtime.clock import Clock
-from runtime.errors import ActorClosed, Cancelled, DuraliteError
+from runtime.errors import ActorClosed, Cancelled, DuraliteError, Unavailable
 from runtime.guard import Guard, internal
 from runtime.limits import Limits
 from runtime.storage.attach import attached
@@ -415,7 +415,9 @@ class Connection:
             try:
                 with attached(self.tx.connection, self._guard, unit.beside):
                     self._attempt(unit)
-            except (sqlite3.Error, OSError) as error:
+            except Unavailable as error:
+                unit.error = error
+            except sqlite3.Error as error:
                 unit.error = self._translated(error)
         self._finish(unit)
 

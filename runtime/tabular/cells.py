@@ -15,10 +15,13 @@ from typing import Any
 
 from runtime.tabular.columns import Kind
 
-__all__ = ("TextCells", "is_date", "single", "wider")
+__all__ = ("EXACT", "TextCells", "is_date", "single", "wider")
 
 _SEP = "\x1f"
 _MOST, _LEAST = 2**63 - 1, -(2**63)
+EXACT = 2**53
+"""Integers up to here, and not all beyond, are floats too."""
+
 _DAY = (
     r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))"
@@ -36,8 +39,8 @@ _REALS = _all(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+[
 _DATES = _all(_DAY)
 _MOMENTS = _all(f"{_DAY}(?:[T ]{_TIME})?")
 _SCALED = [_all(rf"-?(?:0|[1-9][0-9]*)\.[0-9]{{{scale}}}") for scale in range(1, 10)]
-# What these match is within 64 bits, or within the 15 digits that a float always keeps, without a further look.
-_SHORT_INTEGERS = _all(r"0|-?[1-9][0-9]{0,17}")
+# What these match is within the 15 digits that a float always keeps, without a further look.
+_SHORT_INTEGERS = _all(r"0|-?[1-9][0-9]{0,14}")
 _SHORT_REALS = _all(r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?")
 _SHORT_SCALED = [_all(rf"-?(?:0|[1-9][0-9]{{0,{13 - scale}}})\.[0-9]{{{scale}}}") for scale in range(1, 10)]
 _SPELLINGS = {
@@ -64,8 +67,10 @@ def _integers(cells: Sequence[str], joined: str, column: TextCells) -> list[Any]
     if not short and _INTEGERS.fullmatch(joined) is None:
         return None
     values: list[Any] = [int(c) if c else None for c in cells] if column.gaps else list(map(int, cells))
-    if not short and any(v is not None and not _LEAST <= v <= _MOST for v in values):
-        return None
+    if not short:
+        if any(v is not None and not _LEAST <= v <= _MOST for v in values):
+            return None
+        column.large = column.large or any(v is not None and abs(v) > EXACT for v in values)
     column.see_scale(0)
     return values
 
@@ -160,16 +165,17 @@ _NEXT: dict[Kind, tuple[Kind, ...]] = {
 class TextCells:
     """What a column of text is so far: the narrowest kind that fits every cell seen.
 
-    `gaps` tells whether the last slice had empty cells, `mixed` what most cells are of a column that is text
+    `large` tells that there were integers that no float holds, so that it can never be real; `gaps` tells whether the last slice had empty cells, `mixed` what most cells are of a column that is text
     because of the others.
     """
 
-    __slots__ = ("_scaled", "gaps", "kind", "mixed", "scale", "spelling")
+    __slots__ = ("_scaled", "gaps", "kind", "large", "mixed", "scale", "spelling")
 
     def __init__(self, kind: Kind = "empty") -> None:
         self.kind: Kind = kind
         self.mixed: Kind | None = None
         self.gaps = False
+        self.large = False
         self.scale: int | None = None
         self._scaled = False
         self.spelling: str | None = None
@@ -190,6 +196,8 @@ class TextCells:
             self.kind = "text"
             return None
         for kind in _NEXT[self.kind]:
+            if kind == "real" and self.large:
+                break
             values = _READERS[kind](cells, joined, self)
             if values is not None:
                 self.kind = kind

@@ -87,15 +87,20 @@ class Lines:
             yield lines
 
     def _block(self) -> list[str]:
-        text = self._pieces.read()
-        ended = not text
-        text = self._rest + text
-        if len(text) > _LINE:
-            raise LimitExceeded(
-                f"Line {self._next:,} is longer than {_LINE:,} characters.",
-                hint="The file may not be delimited text. Give its delimiter and quote, or its format.",
-            )
-        lines = io.StringIO(text, newline="").readlines()
+        parts, size, ended = [self._rest], len(self._rest), False
+        while not ended:
+            text = self._pieces.read()
+            ended = not text
+            parts.append(text)
+            size += len(text)
+            if "\n" in text or "\r" in text:
+                break
+            if size > _LINE:
+                raise LimitExceeded(
+                    f"Line {self._next:,} is longer than {_LINE:,} characters.",
+                    hint="The file may not be delimited text. Give its delimiter and quote, or its format.",
+                )
+        lines = io.StringIO("".join(parts), newline="").readlines()
         self._rest = ""
         # A lone return at the end may be the first half of an end of line.
         if lines and not ended and not lines[-1].endswith("\n"):

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from runtime.tabular.cells import is_date, single, wider
+from runtime.tabular.cells import EXACT, is_date, single, wider
 from runtime.tabular.columns import Kind
 from runtime.tabular.fill import Filler
 from runtime.tabular.options import ParseOptions
@@ -22,7 +22,6 @@ from runtime.tabular.options import ParseOptions
 __all__ = ("ValueColumn", "value_text")
 
 _MOST, _LEAST = 2**63 - 1, -(2**63)
-_EXACT = 2**53
 
 
 def value_text(value: Any) -> str:
@@ -32,7 +31,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(value)
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -85,6 +84,7 @@ class ValueColumn(Filler):
         self._tidy = bool(self.nulls or options.trim or options.empty_as_null)
         self._trim, self._blank_is_null = options.trim, options.empty_as_null
         self._scaled = False
+        self._large = False
 
     @property
     def kind(self) -> Kind:
@@ -126,11 +126,12 @@ class ValueColumn(Filler):
             return list(cells)
         slice_kind, values = self._slice(types, cells)
         kind = wider(self._kind, slice_kind)
-        if kind == "real" and slice_kind == "integer":
-            if any(v is not None and abs(v) > _EXACT for v in values):
-                kind = "text"
-            else:
-                values = [None if v is None else float(v) for v in values]
+        if slice_kind == "integer" and kind in ("integer", "real"):
+            self._large = self._large or any(v is not None and abs(v) > EXACT for v in values)
+        if kind == "real" and self._large:
+            kind = "text"
+        elif kind == "real" and slice_kind == "integer":
+            values = [None if v is None else float(v) for v in values]
         if kind == "text":
             self.mixed = _first(types) if self._kind == "empty" and len(types) > 1 else self._kind
         self._kind = kind
@@ -167,7 +168,7 @@ class ValueColumn(Filler):
         if self._whole and all(map(_is_whole, numbers)):
             self._see_scale(0)
             return "integer", [None if c is None else int(c) for c in cells]
-        if any(type(n) is int and abs(n) > _EXACT for n in numbers):
+        if any(type(n) is int and abs(n) > EXACT for n in numbers):
             return "text", cells
         self._see_scale(None)
         return "real", [None if c is None or math.isnan(c) else float(c) for c in cells]
@@ -210,7 +211,7 @@ class ValueColumn(Filler):
 
 
 def _is_whole(value: float) -> bool:
-    return value.is_integer() and abs(value) <= _EXACT
+    return value.is_integer() and abs(value) <= EXACT
 
 
 def _moment(value: date) -> str:

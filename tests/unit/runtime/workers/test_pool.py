@@ -59,7 +59,9 @@ async def test_a_worker_has_nothing_of_the_environment_and_makes_way_for_the_ser
 
 async def test_reports_come_in_order_and_before_the_answer(workers: Workers) -> None:
     seen: list[int] = []
-    assert await workers.run(f"{TASKS}count", {"to": 500}, on_progress=lambda r: seen.append(r["rows"])) == 500
+    assert (
+        await workers.run(f"{TASKS}count", {"to": 500}, on_progress=lambda r: seen.append(r["rows"])) == 500
+    )
     assert seen == list(range(500))
 
 
@@ -96,13 +98,9 @@ async def test_a_crash_fails_its_own_task_only(workers: Workers) -> None:
 async def test_a_task_that_is_late_or_cancelled_is_ended_with_its_process(workers: Workers) -> None:
     pids: list[int] = []
     with pytest.raises(DeadlineExceeded) as late:
-        await workers.run(
-            f"{TASKS}hang", {}, on_progress=lambda r: pids.append(r["pid"]), deadline_s=1.0
-        )
+        await workers.run(f"{TASKS}hang", {}, on_progress=lambda r: pids.append(r["pid"]), deadline_s=1.0)
     assert late.value.limit == "worker_s"
-    call = asyncio.ensure_future(
-        workers.run(f"{TASKS}hang", {}, on_progress=lambda r: pids.append(r["pid"]))
-    )
+    call = asyncio.ensure_future(workers.run(f"{TASKS}hang", {}, on_progress=lambda r: pids.append(r["pid"])))
     await until(lambda: len(pids) == 2)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -152,9 +150,7 @@ async def test_one_that_gives_up_its_place_in_the_queue_holds_nobody_up(
 async def test_closing_ends_what_runs_and_what_waits_and_takes_nothing_new(tmp_path: Path) -> None:
     pool = Workers(Limits(worker_processes=1))
     pids: list[int] = []
-    running = asyncio.ensure_future(
-        pool.run(f"{TASKS}hang", {}, on_progress=lambda r: pids.append(r["pid"]))
-    )
+    running = asyncio.ensure_future(pool.run(f"{TASKS}hang", {}, on_progress=lambda r: pids.append(r["pid"])))
     await until(lambda: bool(pids))
     waiting = asyncio.ensure_future(pool.run(f"{TASKS}echo", {}))
     await until(lambda: pool.stats()[0].waiting == 1)
@@ -167,7 +163,9 @@ async def test_closing_ends_what_runs_and_what_waits_and_takes_nothing_new(tmp_p
     await pool.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent on Linux only")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the kernel ends children with their parent on Linux only"
+)
 async def test_no_worker_outlives_a_service_that_is_killed() -> None:
     program = (
         "import asyncio\n"
@@ -177,9 +175,7 @@ async def test_no_worker_outlives_a_service_that_is_killed() -> None:
         f"    await Workers(Limits()).run({TASKS + 'hang'!r}, {{}}, on_progress=lambda r: print(r['pid'], flush=True))\n"
         "asyncio.run(main())\n"
     )
-    service = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    service = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert service.stdout is not None
     with service.stdout:
         pid = int(await asyncio.to_thread(service.stdout.readline))

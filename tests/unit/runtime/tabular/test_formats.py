@@ -1,0 +1,237 @@
+"""Workbooks, JSON and Parquet: typed values arrive without loss, and hostile files are refused."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import xlsxwriter
+
+from runtime.errors import DuraliteError, InputError, LimitExceeded
+from tests.unit.runtime.tabular.reading import read
+
+_FORMATS = {
+    date: "yyyy-mm-dd",
+    datetime: "yyyy-mm-dd hh:mm:ss",
+    time: "hh:mm:ss",
+    timedelta: "[h]:mm:ss",
+}
+
+
+def workbook(path: Path, **sheets: list[list[Any]]) -> Path:
+    book = xlsxwriter.Workbook(str(path), {"strings_to_formulas": False})
+    for name, rows in sheets.items():
+        sheet = book.add_worksheet(name)
+        for y, row in enumerate(rows):
+            for x, cell in enumerate(row):
+                if type(cell) in _FORMATS:
+                    sheet.write_datetime(y, x, cell, book.add_format({"num_format": _FORMATS[type(cell)]}))
+                elif cell is not None:
+                    sheet.write(y, x, cell)
+        if name.startswith("Hidden"):
+            sheet.hide()
+        else:
+            sheet.activate()
+            sheet.set_first_sheet()
+    book.close()
+    return path
+
+
+def test_a_workbook_keeps_its_types(tmp_path: Path) -> None:
+    path = workbook(
+        tmp_path / "a.xlsx",
+        Data=[
+            ["id", "zip", "price", "paid", "day", "at", "time", "left"],
+            [1, "00123", 1.5, True, date(2024, 2, 29), datetime(2024, 1, 2, 3, 4, 5), time(6, 7, 8), timedelta(hours=30)],
+            [2, "", 2, False, date(1999, 12, 31), datetime(2024, 1, 2), time(1, 2, 3), timedelta(minutes=5)],
+        ],
+    )  # fmt: skip
+    table = read(tmp_path, path)
+    assert table.kinds == {
+        "id": "integer", "zip": "text", "price": "real", "paid": "boolean",
+        "day": "date", "at": "datetime", "time": "text", "left": "text",
+    }  # fmt: skip
+    assert table.rows[0] == (1, "00123", 1.5, 1, "2024-02-29", "2024-01-02T03:04:05", "06:07:08", "30:00:00")
+    assert table.rows[1][:4] == (2, "", 2.0, 0)
+
+
+def test_a_column_of_several_types_is_text_and_told(tmp_path: Path) -> None:
+    path = workbook(
+        tmp_path / "a.xlsx", Data=[["a", "b"], [1, "x"], ["two", "y"], [2.5, 3], [True, date(2024, 1, 2)]]
+    )
+    table = read(tmp_path, path)
+    assert [row[0] for row in table.rows] == ["1", "two", "2.5", "true"]
+    assert [row[1] for row in table.rows] == ["x", "y", "3", "2024-01-02"]
+    assert any("'a' is text" in warning for warning in table.told["warnings"])
+
+
+def test_sheets_are_chosen_by_name_or_number_and_hidden_ones_are_not_the_first(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", Hidden=[["h"], [1]], One=[["a"], [1]], Two=[["b"], [2]])
+    assert read(tmp_path, path).kinds == {"a": "integer"}
+    assert read(tmp_path, path, sheet="two").kinds == {"b": "integer"}
+    assert read(tmp_path, path, sheet=1).kinds == {"h": "integer"}
+    assert read(tmp_path, path).told["sheets"][0] == {"name": "Hidden", "visible": False}
+    with pytest.raises(InputError, match="no sheet 'Three'") as refused:
+        read(tmp_path, path, sheet="Three")
+    assert "Hidden, One, Two" in str(refused.value.hint)
+
+
+def test_titles_empty_rows_and_columns_around_a_table_are_left_out(tmp_path: Path) -> None:
+    rows = [
+        [None, None],
+        [None, None, "Sales of the year"],
+        [],
+        [None, None, "id", "name", "n"],
+        [None, None, 1, "x", 2],
+        [],
+        [None, None, 3, "y", 4],
+    ]
+    table = read(tmp_path, workbook(tmp_path / "a.xlsx", Data=rows))
+    assert (list(table.kinds), table.rows) == (["id", "name", "n"], [(1, "x", 2), (3, "y", 4)])
+
+
+def test_a_range_of_a_sheet_is_counted_as_the_sheet_counts(tmp_path: Path) -> None:
+    rows = [
+        [None] * 5,
+        [None, "a", "b", "c", "d"],
+        [None, 1, 2, 3, 4],
+        [None, 5, 6, 7, 8],
+        [None, 9, 9, 9, 9],
+    ]
+    path = workbook(tmp_path / "a.xlsx", Data=rows)
+    assert read(tmp_path, path, range="C2:D4").rows == [(2, 3), (6, 7)]
+    assert read(tmp_path, path, startRow=3, endRow=3, startColumn=2, endColumn=3, hasHeaders=False).rows == [
+        (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "no zip", "another zip", "empty sheet"], ids=lambda name: name.replace(" ", "_")
+)
+def test_a_broken_workbook_has_one_clear_error(damage: str, tmp_path: Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", Data=[["a"], [1]] if damage != "empty sheet" else [])
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif damage == "no zip":
+        path.write_bytes(b"PK\x03\x04" + b"\0" * 500)
+    elif damage == "another zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.txt", "hello")
+    with pytest.raises(InputError) as refused:
+        read(tmp_path, path)
+    assert refused.value.hint
+    assert not (tmp_path / "staging.sqlite").exists()
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bomb.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", b"<row/>" * 1_000_000)
+    monkeypatch.setattr("runtime.tabular.sheets._UNZIPPED", 5_000_000)
+    with pytest.raises(LimitExceeded, match="2 GiB"):
+        read(tmp_path, path)
+
+
+def test_a_workbook_that_lies_about_its_size_is_measured(tmp_path: Path) -> None:
+    from runtime.tabular.sheets import _inflated
+
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"x" * 1_000_000)
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        (entry,) = archive.infolist()
+        entry.file_size = 10
+        assert _inflated(file, entry, 2_000_000) == 1_000_000
+        with pytest.raises(LimitExceeded):
+            _inflated(file, entry, 900_000)
+
+
+def test_ndjson_keeps_types_keys_in_order_and_bad_lines_aside(tmp_path: Path) -> None:
+    lines = [
+        '{"id": 1, "day": "2024-01-02", "n": 1.5, "ok": true, "tags": ["a", {"b": 1}]}',
+        "not json",
+        '{"id": 9007199254740993, "n": 2, "late": "x", "day": null}',
+        "5",
+        "",
+        '{"id": 3, "day": "2024-02-29", "late": ""}',
+    ]
+    table = read(tmp_path, "\n".join(lines))
+    assert table.kinds == {
+        "id": "integer",
+        "day": "date",
+        "n": "real",
+        "ok": "boolean",
+        "tags": "text",
+        "late": "text",
+    }
+    assert table.rows == [
+        (1, "2024-01-02", 1.5, 1, '["a",{"b":1}]', None),
+        (9007199254740993, None, 2.0, None, None, "x"),
+        (3, "2024-02-29", None, None, None, ""),
+    ]
+    assert table.bad == [2, 4]
+
+
+def test_numbers_of_json_lose_no_digit(tmp_path: Path) -> None:
+    table = read(tmp_path, '{"a": 12345678901234567890}\n{"a": 1}\n')
+    assert table.rows == [("12345678901234567890",), ("1",)]
+
+
+def test_a_json_array_is_read_element_by_element_whatever_its_layout(tmp_path: Path) -> None:
+    records = [{"id": n, "text": "x" * (n % 700), "list": [n, {"deep": [n]}]} for n in range(5_000)]
+    for text in (
+        json.dumps(records),
+        json.dumps(records, indent=2),
+        json.dumps(records, separators=(",", ":")),
+    ):
+        table = read(tmp_path, text)
+        assert len(table.rows) == 5_000
+        assert table.rows[4_999] == (4_999, "x" * (4_999 % 700), '[4999,{"deep":[4999]}]')
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"a": 1} {"a": 2}]', '[{"a": 1}', '[{"a": 1},', '[{"a": 1}, nope]', "[" * 100_000, "[]"]
+)
+def test_json_that_is_none_has_one_clear_error(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DuraliteError):
+        read(tmp_path, text, format="json")
+    assert not (tmp_path / "staging.sqlite").exists()
+
+
+def test_parquet_keeps_types(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    duckdb.sql(
+        "COPY (SELECT 9007199254740993 AS i, 48.30::DECIMAL(10,2) AS d, '007' AS s, DATE '2024-02-29' AS dt,"
+        " TIMESTAMP '2024-01-02 03:04:05' AS ts, true AS b, 12345678901234567890::UBIGINT AS big,"
+        " 1234567890123456789.12::DECIMAL(30,2) AS wide, [1,2] AS l, {'k': DATE '2024-01-01'} AS st, 'ab'::BLOB AS bl,"
+        " TIME '01:02:03' AS t UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
+        f" TO '{path}' (FORMAT parquet)"
+    )
+    table = read(tmp_path, path)
+    assert table.rows[0] == (
+        9007199254740993, 48.3, "007", "2024-02-29", "2024-01-02T03:04:05", 1, "12345678901234567890",
+        "1234567890123456789.12", "[1,2]", '{"k":"2024-01-01"}', b"ab", "01:02:03",
+    )  # fmt: skip
+    assert set(table.rows[1]) == {None}
+    assert table.column("d")["scale"] == 2
+    assert [c["type"] for c in table.told["columns"]][:6] == [
+        "number",
+        "number",
+        "string",
+        "date",
+        "date",
+        "boolean",
+    ]
+
+
+def test_a_broken_parquet_file_has_one_clear_error_without_its_path(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        read(tmp_path, b"PAR1" + b"\0" * 500)
+    assert str(tmp_path) not in str(refused.value)
