@@ -495,4 +495,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "conformance/test_mcp_restart.py::test_a_client_with_a_session_is_told_to_begin_anew_and_finds_its_data",
         "conformance/test_mcp_restart.py::test_a_forwarder_outlives_the_service_it_forwards_to",
     ),
+    _row(
+        "tables-01",
+        "project databases and data sources, import",
+        "Nasty delimited files are read without loss, bad rows kept aside; what cannot be read says why and leaves nothing.",
+        "acceptance/test_csv_cases.py::test_a_file_is_read_as_expected_and_adopted",
+        "acceptance/test_csv_cases.py::test_a_preview_shows_the_first_rows_of_the_load",
+        "acceptance/test_csv_cases.py::test_a_file_that_cannot_be_read_says_why_and_leaves_nothing",
+    ),
 )
