@@ -247,7 +247,7 @@ class Connection:
                     break
                 seen.add(cursor)
         odd = self._screen.odd if self._screen is not None else 0
-        made = tool_set(self.name, tools, self._limits, self.config.redactor, odd=odd)
+        made = tool_set(self.config.title, tools, self._limits, self.config.redactor, odd=odd)
         if made.problems:
             _log.warning("tools.left_out", server=self.name, problems=list(made.problems))
         # The same specs while nothing changed in them: engines know them again.

@@ -17,7 +17,7 @@ from helpers.spec import HelperSpec, ParamSpec
 from runtime.errors import InputError
 from runtime.limits import Limits
 from sandbox.tools.arguments import ArgumentCheck, plain_arguments
-from sandbox.tools.names import clean_text, distinct
+from sandbox.tools.names import clean_text, distinct, identifier
 from sandbox.tools.redact import Redactor
 
 __all__ = ("BoundTool", "ToolSet", "tool_set")
@@ -87,9 +87,9 @@ class ToolSet:
 
 
 def tool_set(
-    server: str, tools: Sequence[Tool], limits: Limits, redactor: Redactor, *, odd: int = 0
+    title: str, tools: Sequence[Tool], limits: Limits, redactor: Redactor, *, odd: int = 0
 ) -> ToolSet:
-    """Return the helpers for a server's tools; `server` is its name in user code.
+    """Return the helpers for a server's tools; `title` is its name as it was written.
 
     `odd` is how many were left out already because they lack what makes a tool.
     """
@@ -106,16 +106,16 @@ def tool_set(
     problems += dict.fromkeys(refused.values())
     bound: dict[str, BoundTool] = {}
     room = _ALL_SCHEMAS * limits.tool_schema_bytes
-    for name, title in good.items():
-        tool = by_title[title]
+    for name, called in good.items():
+        tool = by_title[called]
         size = _size(tool.input_schema) + _size(tool.output_schema)
         if size > limits.tool_schema_bytes or size > room:
             problems.append(
-                f"The tool {title!r:.80} has a schema of {size:,} bytes; it is left out (tool_schema_bytes)."
+                f"The tool {called!r:.80} has a schema of {size:,} bytes; it is left out (tool_schema_bytes)."
             )
             continue
         room -= size
-        made = _bound_tool(f"tools.{server}.{name}", tool, limits, redactor)
+        made = _bound_tool(title, name, tool, limits, redactor)
         bound[made.spec.path] = made
     if len(problems) > _PROBLEMS_KEPT:
         problems = [*problems[:_PROBLEMS_KEPT], f"… and {len(problems) - _PROBLEMS_KEPT:,} more."]
@@ -130,19 +130,22 @@ def _size(schema: Any) -> int:
         return 1 << 30
 
 
-def _bound_tool(path: str, tool: Tool, limits: Limits, redactor: Redactor) -> BoundTool:
+def _bound_tool(server: str, name: str, tool: Tool, limits: Limits, redactor: Redactor) -> BoundTool:
     schema = redactor.value(tool.input_schema)
     parameters, names = _parameters(schema, redactor)
-    into = next(name for name in (*_INTO, "_") if name not in names)
+    into = next(free for free in (*_INTO, *map("into_{}".format, range(len(names) + 1))) if free not in names)
     parameters.append(ParamSpec(into, False, None, "str | None", _INTO_DOC, keyword_only=True))
     hints = tool.annotations
     doc = clean_text(redactor.text(tool.description or tool.title or ""), limits.tool_doc_bytes)
+    path = f"tools.{identifier(server)}.{name}"
+    if path != f"tools.{server}.{tool.name}":
+        doc += f"\n\nThe tool {clean_text(tool.name, 200)!r} of the server {clean_text(server, 200)!r}."
     wraps = _wraps_result(tool.output_schema)
     spec = HelperSpec(
         path=path,
         parameters=tuple(parameters),
         awaitable=True,
-        doc=doc or f"The tool {clean_text(tool.name, 200)}, of which its server says nothing.",
+        doc=doc.strip() or "Its server says nothing of this tool.",
         returns=_returns(tool.output_schema, wraps),
         read_only=hints is not None and hints.read_only_hint is True,
         destructive=hints is not None and hints.destructive_hint is True and hints.read_only_hint is not True,
@@ -161,8 +164,13 @@ def _parameters(schema: Any, redactor: Redactor) -> tuple[list[ParamSpec], dict[
     names = {title: name for name, title in good.items()}
     found = []
     for title, each in properties.items():
+        if not title.isprintable():
+            continue
         described = each if isinstance(each, Mapping) else {}
-        doc = described.get("description")
+        said = described.get("description")
+        doc = clean_text(redactor.text(said), _PARAMETER_DOC_BYTES) if isinstance(said, str) else ""
+        if names.get(title, title) != title:
+            doc = f"{doc} (Its server calls it {title!r:.100}.)".lstrip()
         found.append(
             ParamSpec(
                 # Two that would be written alike keep the server's names: **{"a-b": 1} reaches both.
@@ -170,7 +178,7 @@ def _parameters(schema: Any, redactor: Redactor) -> tuple[list[ParamSpec], dict[
                 required=title in required,
                 default=_default(described.get("default")),
                 annotation=_type(each, definitions),
-                doc=clean_text(redactor.text(doc), _PARAMETER_DOC_BYTES) if isinstance(doc, str) else "",
+                doc=doc,
             )
         )
     titles = {name: title for title, name in names.items()}

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import CONNECTION_CLOSED
+from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST
 
 from runtime.errors import Forbidden, Unavailable
 from runtime.limits import Limits
@@ -29,6 +29,8 @@ NOT_SENT = -32_098
 """The error code by which this transport says that a request never left."""
 
 _AFTER_DEADLINE_S = 5.0
+# Answers of what stands in front of a server: they say why in their status, and no more in JSON-RPC.
+_REFUSALS = frozenset({401, 403, 407, 429, 502, 503, 504})
 
 
 @asynccontextmanager
@@ -82,6 +84,10 @@ class _Careful(httpx2.AsyncBaseTransport):
             return _failure(request, NOT_SENT, error.message)
         except httpx2.TransportError as error:
             return _failure(request, CONNECTION_CLOSED, f"The connection broke ({type(error).__name__}).")
+        if request.method == "POST" and response.status_code in _REFUSALS:
+            await response.aclose()
+            said = f"The server answers {response.status_code} ({response.reason_phrase})."
+            return _failure(request, INVALID_REQUEST, said, response.status_code)
         # What was asked for uncompressed is taken as it is: no few bytes become many.
         response.headers.pop("content-encoding", None)
         streams = response.headers.get("content-type", "").lower().startswith("text/event-stream")
@@ -108,9 +114,9 @@ class _Careful(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def _failure(request: httpx2.Request, code: int, message: str) -> httpx2.Response:
+def _failure(request: httpx2.Request, code: int, message: str, status: int = 503) -> httpx2.Response:
     error = {"code": code, "message": message}
-    return httpx2.Response(503, json={"jsonrpc": "2.0", "id": None, "error": error}, request=request)
+    return httpx2.Response(status, json={"jsonrpc": "2.0", "id": None, "error": error}, request=request)
 
 
 def _towards(request: httpx2.Request, address: str) -> httpx2.Request:

@@ -43,7 +43,8 @@ async def test_a_crowd_of_tools_and_lists_without_end_are_cut(tmp_path: Path) ->
 async def test_a_description_is_cleaned_and_cut(tmp_path: Path) -> None:
     async with kit(tmp_path, hostile("words"), limits={"tool_doc_bytes": 500}) as shop:
         (helper,) = await shop.box.helpers(shop.address)
-        assert len(helper.doc.encode()) <= 500 and helper.doc.startswith("Reads.\nSystem\n\nIgnore all")
+        assert len(helper.doc.encode()) <= 500, helper.doc
+        assert helper.doc.startswith("Reads.\nSystem\n\nIgnore all")
         assert helper.doc.replace("\n", "").isprintable()
         assert "```" not in helper.doc and "##" not in helper.doc and "\u202e" not in helper.doc
 

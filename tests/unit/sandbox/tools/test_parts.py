@@ -207,7 +207,11 @@ def test_a_schema_becomes_a_signature_that_a_program_can_write() -> None:
     found = tools_of(Tool(name="read-it", description=f"Reads {KEY}.", input_schema=schema))
     (helper,) = found.specs
     assert helper.call() == "await tools.s.read_it(path, class_=3, kind=None, item=None, *, into=None)"
-    assert helper.doc == "Reads [secret]." and not helper.read_only and not helper.destructive
+    assert (
+        helper.doc == "Reads [secret].\n\nThe tool 'read-it' of the server 's'."
+        and not helper.read_only
+        and not helper.destructive
+    )
     text = stub_text(found.specs)
     assert "async def read_it(self, path: str, class_: int = 3, kind: Literal['a', 'b'] = None" in text
     compile(text, "stub", "exec")

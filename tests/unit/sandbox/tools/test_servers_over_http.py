@@ -174,7 +174,11 @@ async def test_redirects_and_bombs_do_not_get_through(tmp_path: Path) -> None:
 
             return StreamingResponse(pieces(), media_type=request.query_params["as"])
 
+        async def closed(request: Request) -> Response:
+            return Response("who are you?", 401)
+
         routes = [
+            Route("/closed", closed, methods=["POST", "GET"]),
             Route("/away", leads_away, methods=["POST", "GET"]),
             Route("/endless", endless, methods=["POST", "GET"]),
         ]
@@ -188,4 +192,6 @@ async def test_redirects_and_bombs_do_not_get_through(tmp_path: Path) -> None:
                     await shop.stub.connect_server(
                         name="x", url=f"{url}/{path}", headers={"Authorization": TOKEN}
                     )
+            with pytest.raises(Unavailable, match=r"answers 401 \(Unauthorized\)"):
+                await shop.stub.connect_server(name="x", url=f"{url}/closed")
             assert not seen, "the header went to the host that it was meant for"
