@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,9 +30,17 @@ TELL = -1
 FAILED = "__duralite_failed__"
 """The key of an answer that is an error: its class, message, code and hint."""
 
-ERRORS = "\n".join(helper_error(name) for name in HELPER_ERRORS)
-SQLITE = "\n".join(f"{PREFIX}module_sqlite3.{name} = {name}" for name in DB_ERRORS)
-KINDS = ", ".join(f"{name!r}: {name}" for name in HELPER_ERRORS)
+# A program that names no exception has no use for the classes, and making them takes time.
+_NAMING = re.compile("|".join(("except", "Exception", "Error", "sqlite3", *HELPER_ERRORS)))
+_ERRORS = "\n".join(
+    (
+        *(helper_error(name) for name in HELPER_ERRORS),
+        *(f"{PREFIX}kinds[{name!r}] = {name}" for name in HELPER_ERRORS),
+        f"{PREFIX}module_sqlite3 = _Namespace()",
+        *(f"{PREFIX}module_sqlite3.{name} = {name}" for name in DB_ERRORS),
+        f"{PREFIX}module_sqlite3.Error = DatabaseError",
+    )
+)
 
 _START = f"""
 class _Namespace:
@@ -59,11 +68,7 @@ def {PREFIX}answer(answer):
         raise {PREFIX}raise(error)
     return answer
 
-{ERRORS}
-{PREFIX}kinds = {{{KINDS}}}
-{PREFIX}module_sqlite3 = _Namespace()
-{PREFIX}module_sqlite3.Error = DatabaseError
-{SQLITE}
+{PREFIX}kinds = {{}}
 db = _Namespace()
 tools = _Namespace()
 helpers = _Namespace()
@@ -74,9 +79,9 @@ helpers.inputs = inputs
 """
 
 
-def prelude(specs: Iterable[HelperSpec], libraries: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """Return the source that defines the namespaces. Functions are numbered in order, libraries after helpers."""
-    lines = [_START]
+def prelude(specs: Iterable[HelperSpec], libraries: Iterable[tuple[str, Iterable[str]]], code: str) -> str:
+    """Return the source that defines what a program may name. Functions are numbered in order, libraries after helpers."""
+    lines = [_START, _ERRORS] if _NAMING.search(code) else [_START]
     made = {"db", "tools", "helpers"}
     number = 0
     for spec in specs:

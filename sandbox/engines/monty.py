@@ -197,7 +197,9 @@ class _Run:
         self._prelude = "\n".join(
             (
                 PRELUDE,
-                prelude(job.helpers, [(name, function_names(each)) for name, each in libraries.items()]),
+                prelude(
+                    job.helpers, [(name, function_names(each)) for name, each in libraries.items()], job.code
+                ),
                 *(library.source for library in self._program.imported),
             )
         )
