@@ -33,10 +33,11 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class Bodies:
-    """Reads JSON bodies within the limits of one service."""
+    """Reads JSON bodies within the limits of one service; `limit` names the one for their size."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._most = limits.max_body_bytes
+    def __init__(self, limits: Limits, limit: str = "max_body_bytes") -> None:
+        self._limit = limit
+        self._most: int = min(getattr(limits, limit), limits.max_body_bytes)
         self._depth = limits.max_json_depth
         # Chunks of long bodies that wait in memory, over all requests.
         self._held = 0
@@ -86,7 +87,7 @@ class Bodies:
                         "Too many large bodies arrive at once.",
                         hint="Retry in a second.",
                         retry_after=1,
-                        limit="max_body_bytes",
+                        limit=self._limit,
                     )
                 message = await exchange.receive()
                 if message["type"] == "http.disconnect":
@@ -101,7 +102,7 @@ class Bodies:
         return PayloadTooLarge(
             f"The body has more than {self._most:,} bytes.",
             hint="Send the data in several calls; files go through a method that takes an upload.",
-            limit="max_body_bytes",
+            limit=self._limit,
         )
 
     async def arguments(

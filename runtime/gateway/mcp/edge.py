@@ -43,10 +43,7 @@ class McpEdge:
         self._host = host
         self._counts = counts
         self._stop_streams = stop_streams
-        limits = host.settings.limits
-        self._bodies = Bodies(
-            limits.model_copy(update={"max_body_bytes": min(limits.mcp_body_bytes, limits.max_body_bytes)})
-        )
+        self._bodies = Bodies(host.settings.limits, "mcp_body_bytes")
         self._starting: asyncio.Task[_Running] | None = None
 
     async def serve(self, x: Exchange) -> None:

@@ -239,6 +239,7 @@ async def test_bodies_that_are_no_messages_are_refused(tmp_path: Path, body: byt
         for headers in (modern("tools/list"), ACCEPT):
             answer = await http.post("/mcp", content=body, headers=headers)
             assert answer.status_code == status, answer.text
+            assert status != 413 or answer.json()["limit"] == "mcp_body_bytes"
             assert "Traceback" not in answer.text
         assert (await call(http, "desk_query", {"sql": "SELECT 1"})).status_code == 200
 
