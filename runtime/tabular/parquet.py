@@ -11,14 +11,15 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from runtime.errors import InputError
+from runtime.errors import InputError, LimitExceeded
+from runtime.tabular.cells import is_date
 from runtime.tabular.columns import Column, unique_names
 from runtime.tabular.fill import Slice, fill
 from runtime.tabular.request import Found, Request
@@ -50,19 +51,30 @@ def locked_duckdb(*files: Path, memory: str = "512MB", threads: int = 1) -> Any:
 
 def read_parquet(request: Request) -> Found:
     """Read a Parquet file."""
-    import duckdb
-
-    try:
+    with _errors("The Parquet file cannot be read", "Write it again, and send that."):
         raw = locked_duckdb(request.path)
         try:
             return _read(request, raw)
         finally:
             raw.close()
-    except duckdb.Error as error:
-        first = str(error).splitlines()[0].replace(str(request.path), "the file")
-        raise InputError(
-            f"The Parquet file cannot be read: {first[:200]}.", hint="Write it again, and send that."
+
+
+@contextmanager
+def _errors(what: str, hint: str) -> Iterator[None]:
+    """Turn DuckDB's errors into ours, without the paths that they name."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise LimitExceeded(
+            f"{what}: its rows are too long, or its columns too many, for the memory there is.",
+            hint="Leave out columns with very long values.",
+            limit="worker_memory_bytes",
         ) from None
+    except duckdb.Error as error:
+        first = re.sub(r"[\"'][^\"']*/[^\"']*[\"']", "the file", str(error).splitlines()[0])
+        raise InputError(f"{what}: {first[:200]}.", hint=hint) from None
 
 
 _TYPES = {
@@ -142,6 +154,8 @@ def _cooked(kind: str, cells: Sequence[Any], place: int, odd: set[int]) -> Seque
     if kind == "blob" and types <= {bytes, _NONE}:
         return [None if c is None else c.hex() for c in cells]
     fits = types <= _FITTING.get(kind, set())
+    if fits and kind == "date":
+        fits = is_date(cells)
     if fits and kind == "datetime":
         fits = all(c is None or _PLAIN_MOMENT.fullmatch(c) for c in cells)
     if fits and kind == "boolean":
@@ -166,7 +180,8 @@ def _copy(lines: Path, names: list[str], types: list[str], target: Path, count: 
         source = (
             "(SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in shape.items()) + " LIMIT 0)"
         )
-    with closing(locked_duckdb(lines, target, memory=memory)) as raw:
+    failed = _errors("The table cannot be written as Parquet", "Export it as NDJSON or CSV.")
+    with failed, closing(locked_duckdb(lines, target, memory=memory)) as raw:
         raw.execute(
             f"COPY (SELECT {fields} FROM {source}) TO {_text(str(target))}"
             f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP_ROWS}, USE_TMP_FILE false)",

@@ -90,6 +90,17 @@ def _sheet(book: Any, columns: Sequence[Column], options: WriteOptions, number: 
 
 def _writer(book: Any, column: Column, place: int, options: WriteOptions) -> Callable[[Any, int, Any], None]:
     """Return what writes one cell of a column."""
+
+    def text(sheet: Any, row: int, cell: Any) -> None:
+        value = cell if isinstance(cell, str) else cell.hex() if isinstance(cell, bytes) else str(cell)
+        if len(value) > _CELL:
+            raise LimitExceeded(
+                f"Row {row:,}, column {column.name!r:.80}: a cell of a workbook holds {_CELL:,} characters.",
+                hint="Export as CSV, NDJSON or Parquet, or leave the column out.",
+            )
+        if value:
+            sheet.write_string(row, place, value)
+
     kind = column.kind
     if kind in ("integer", "real"):
         decimals = column.scale or 0
@@ -103,7 +114,14 @@ def _writer(book: Any, column: Column, place: int, options: WriteOptions) -> Cal
 
         return number
     if kind == "boolean":
-        return lambda sheet, row, cell: sheet.write_boolean(row, place, bool(cell))
+
+        def truth(sheet: Any, row: int, cell: Any) -> None:
+            if cell in (0, 1):
+                sheet.write_boolean(row, place, bool(cell))
+            else:
+                text(sheet, row, cell)
+
+        return truth
     if kind in ("date", "datetime"):
         form = book.add_format({"num_format": "yyyy-mm-dd" if kind == "date" else "yyyy-mm-dd hh:mm:ss"})
 
@@ -115,16 +133,6 @@ def _writer(book: Any, column: Column, place: int, options: WriteOptions) -> Cal
                 sheet.write_datetime(row, place, found, form)
 
         return moment
-
-    def text(sheet: Any, row: int, cell: Any) -> None:
-        value = cell if isinstance(cell, str) else cell.hex() if isinstance(cell, bytes) else str(cell)
-        if len(value) > _CELL:
-            raise LimitExceeded(
-                f"Row {row:,}, column {column.name!r:.80}: a cell of a workbook holds {_CELL:,} characters.",
-                hint="Export as CSV, NDJSON or Parquet, or leave the column out.",
-            )
-        if value:
-            sheet.write_string(row, place, value)
 
     return text
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-from runtime.errors import DuraliteError, InternalError, LimitExceeded, StorageFull, Unavailable
+from runtime.errors import DuraliteError, InternalError, LimitExceeded, SqlError, StorageFull, Unavailable
 from runtime.workers.frames import HEAD, MEMORY, bounded, error_state, frame, unpack_head
 from runtime.workers.task import is_task
 
@@ -122,7 +122,17 @@ def _told(error: Exception, memory: int) -> DuraliteError:
             hint="Install it on the service: pip install duralite[data].",
         )
     trace = "".join(traceback.format_exception(error))[-4_000:]
-    return InternalError(f"The work failed: {type(error).__name__}: {str(error)[:300]}.", trace=trace)
+    if isinstance(error, sqlite3.Error):
+        return SqlError(
+            f"SQLite could not do the work: {error}.",
+            exception=type(error).__name__,
+            sqlite_name=getattr(error, "sqlite_errorname", None),
+            trace=trace,
+        )
+    # What an unforeseen exception says may name files of the service: it goes to the log only.
+    return InternalError(
+        f"The work failed ({type(error).__name__}).", hint="See the log of the service.", trace=trace
+    )
 
 
 def _memory() -> tuple[int, int]:
