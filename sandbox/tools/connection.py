@@ -17,7 +17,6 @@ from typing import Any
 import mcp_types as types
 import structlog
 from mcp import Client, MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from runtime.errors import (
@@ -31,6 +30,7 @@ from runtime.errors import (
 from runtime.limits import Limits
 from sandbox.tools.config import Command, ServerConfig
 from sandbox.tools.info import ServerInfo, State
+from sandbox.tools.listing import change_notices, list_tools
 from sandbox.tools.names import clean_text
 from sandbox.tools.screen import Screen
 from sandbox.tools.specs import BoundTool, ToolSet, tool_set
@@ -41,7 +41,6 @@ __all__ = ("Connection",)
 
 _RETRY_S, _RETRY_MOST_S, _STEADY_S = 0.2, 30.0, 30.0
 _RELIST_S = 0.5
-_LISTEN_AGAIN_S = 5.0
 _CLOSE_S = 10.0
 _ERROR_BYTES = 500
 _SESSION_OVER = "Session terminated"
@@ -73,6 +72,7 @@ class Connection:
         self._sent: set[asyncio.Task[Any]] = set()
         self._slots = asyncio.Semaphore(limits.tool_calls_at_once)
         self._waiting = 0
+        self._closing = False
         self._lost = asyncio.Event()
         self._stale = asyncio.Event()
         self._kick = asyncio.Event()
@@ -92,7 +92,7 @@ class Connection:
 
     async def close(self) -> None:
         """End the connection and the server's process. Idempotent."""
-        self.state = "closed"
+        self._closing, self.state = True, "closed"
         self._settled.set()
         self._tried.set()
         tasks = [*self._sent, *([self._owner] if self._owner is not None else [])]
@@ -137,13 +137,16 @@ class Connection:
             self._settled.clear()
             self._kick.clear()
             self.state, since = "connecting", loop.time()
+            # The bridge to a stranger: whatever it brings about is told, and tried again.
             try:
                 await self._serve()
-            except asyncio.CancelledError:
-                raise
-            except (
-                Exception
-            ) as error:  # the bridge to a stranger: whatever it brings about is told, and tried again
+            except asyncio.CancelledError as error:
+                if self._closing or _is_cancelled():
+                    raise
+                self.error = self._why(error)
+            except (Exception, BaseExceptionGroup) as error:
+                if self._closing:
+                    return
                 self.error = self._why(error)
             failures = 0 if loop.time() - since > _STEADY_S else failures + 1
             self.state = "failed"
@@ -151,14 +154,17 @@ class Connection:
             self._tried.set()
             log = _log.warning if failures <= 1 else _log.debug
             log("tools.server_failed", server=self.name, error=self.error, failures=failures)
-            # Also where somebody waits: a server that dies at once is not started in a tight loop.
-            await asyncio.sleep(_RETRY_S)
-            pause = min(_RETRY_MOST_S, _RETRY_S * 2 ** min(failures - 1, 10)) if failures else 0.0
-            try:
-                async with asyncio.timeout(pause * random.uniform(0.75, 1.25)):
-                    await self._kick.wait()
-            except TimeoutError:
-                pass
+            await self._pause(failures)
+
+    async def _pause(self, failures: int) -> None:
+        # Also where somebody waits: a server that dies at once is not started in a tight loop.
+        await asyncio.sleep(_RETRY_S)
+        seconds = min(_RETRY_MOST_S, _RETRY_S * 2 ** min(failures - 1, 10)) if failures else 0.0
+        try:
+            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):
+                await self._kick.wait()
+        except TimeoutError:
+            pass
 
     async def _serve(self) -> None:
         self._lost.clear()
@@ -179,7 +185,7 @@ class Connection:
             self._settled.set()
             self._tried.set()
             _log.info("tools.server_ready", server=self.name, tools=len(self.tools.specs))
-            await stack.enter_async_context(self._notices(client))
+            await stack.enter_async_context(change_notices(client, self._stale.set))
             await self._watch(client)
 
     def _note_late(self) -> None:
@@ -232,52 +238,15 @@ class Connection:
                 await self._list(client)
 
     async def _list(self, client: Client) -> None:
-        tools: list[types.Tool] = []
-        seen: set[str] = set()
-        if self._screen is not None:
-            self._screen.odd = 0
-        cursor: str | None = None
-        if client.server_capabilities.tools is not None:
-            while len(tools) <= self._limits.tools_per_server:
-                params = types.PaginatedRequestParams(cursor=cursor)
-                page = await client.session.list_tools(params=params)
-                tools += page.tools
-                cursor = page.next_cursor
-                if cursor is None or cursor in seen:
-                    break
-                seen.add(cursor)
         odd = self._screen.odd if self._screen is not None else 0
+        tools = await list_tools(client, self._limits.tools_per_server)
+        odd = self._screen.odd - odd if self._screen is not None else 0
         made = tool_set(self.config.title, tools, self._limits, self.config.redactor, odd=odd)
         if made.problems:
             _log.warning("tools.left_out", server=self.name, problems=list(made.problems))
         # The same specs while nothing changed in them: engines know them again.
         same = made.specs == self.tools.specs
         self.tools = replace(made, specs=self.tools.specs) if same else made
-
-    @asynccontextmanager
-    async def _notices(self, client: Client) -> AsyncIterator[None]:
-        """Ask for notices of changes where the protocol's revision wants to be asked."""
-        tools = client.server_capabilities.tools
-        if tools is None or not tools.list_changed or client.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            yield
-            return
-        task = asyncio.get_running_loop().create_task(self._subscribe(client))
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task], timeout=1)
-
-    async def _subscribe(self, client: Client) -> None:
-        while True:
-            try:
-                async with client.listen(tools_list_changed=True) as subscription:
-                    async for _ in subscription:
-                        self._stale.set()
-            except (MCPError, RuntimeError, TimeoutError):
-                pass  # it does not offer that, or the stream broke off: asked again, slowly
-            await asyncio.sleep(_LISTEN_AGAIN_S)
-            self._stale.set()
 
     # Calls
 
@@ -346,7 +315,7 @@ class Connection:
 
     async def _ready_client(self) -> Client:
         while True:
-            if self.state == "closed" or self.config.reach is None:
+            if self._closing or self.config.reach is None:
                 raise self._unavailable()
             if (client := self._client) is not None and not self._lost.is_set():
                 return client
@@ -371,8 +340,7 @@ class Connection:
         try:
             answer = await asyncio.shield(task)
         except asyncio.CancelledError:
-            me = asyncio.current_task()
-            if task.cancelled() and me is not None and not me.cancelling():
+            if task.cancelled() and not _is_cancelled():
                 raise ToolError(
                     f"{tool.spec.path}: the connection was closed while the tool ran.",
                     hint="It may have happened. See whether it did before calling it again.",
@@ -441,6 +409,12 @@ class Connection:
 
     def _clean(self, text: str) -> str:
         return clean_text(self.config.redactor.safe(text), _ERROR_BYTES)
+
+
+def _is_cancelled() -> bool:
+    """Tell whether somebody asked the present task to end, and not only a scope within it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

@@ -180,18 +180,7 @@ class ToolBox:
         await _load_client()
         own = await self._loaded(address)
         async with own.loaded:
-            for other in (*self._shared, *own.connections.values()):
-                if other.name == config.name:
-                    raise Conflict(
-                        f"The names {other.config.title!r:.80} and {title!r:.80} would both be {config.name!r:.80}.",
-                        hint="Use another name, or disconnect the server that has it.",
-                    )
-            if len(own.connections) >= self._limits.session_servers:
-                raise LimitExceeded(
-                    f"A session may connect to {self._limits.session_servers} servers.",
-                    hint="Disconnect one first.",
-                    limit="session_servers",
-                )
+            self._refuse_taken(own, config)
             connection = self._connection(config, shared=False)
             connection.start()
             try:
@@ -210,6 +199,20 @@ class ToolBox:
                 raise
             own.connections[connection.name] = connection
             return connection.info()
+
+    def _refuse_taken(self, own: _Own, config: ServerConfig) -> None:
+        for other in (*self._shared, *own.connections.values()):
+            if other.name == config.name:
+                raise Conflict(
+                    f"The names {other.config.title!r:.80} and {config.title!r:.80} would both be {config.name!r:.80}.",
+                    hint="Use another name, or disconnect the server that has it.",
+                )
+        if len(own.connections) >= self._limits.session_servers:
+            raise LimitExceeded(
+                f"A session may connect to {self._limits.session_servers} servers.",
+                hint="Disconnect one first.",
+                limit="session_servers",
+            )
 
     async def disconnect(self, address: ActorAddress, name: str) -> bool:
         """End a session's connection and forget it; return whether there was one."""
