@@ -15,7 +15,9 @@ import click
 
 from actors.session import SessionActor
 from helpers.api import db_helpers, sql_helpers
+from helpers.check.rules import RULES as CHECKS
 from helpers.docs import helper_doc
+from helpers.search import DISCOVERY
 from helpers.spec import HelperSpec
 from helpers.stubs import camel_case
 from runtime.cli import cli
@@ -26,6 +28,8 @@ from runtime.host import Host
 from runtime.limits import Limits
 from runtime.method import MethodSpec
 from runtime.settings import Settings
+from sandbox.engines._monty_gaps import GAPS, MODULES
+from sandbox.engines._monty_library import libraries
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -197,6 +201,7 @@ def helper_section(helper: HelperSpec) -> str:
 
 def helpers_page() -> str:
     db = "\n".join(helper_section(helper) for helper in db_helpers(SessionActor.methods))
+    found = "\n".join(helper_section(helper) for helper in DISCOVERY)
     sql = "\n".join(helper_section(helper) for helper in sql_helpers())
     return f"""# Helpers
 
@@ -209,6 +214,12 @@ with `.code` and `.hint`. camelCase spellings work too; a `db` call may be await
 `db.query` gives a list of dicts, with `.columns` and `.truncated`.
 
 {db}
+## helpers
+
+`helpers.db`, `helpers.sql`, `helpers.tools` and `helpers.inputs` are the same objects again; `import helpers` and
+`from helpers import db` work too.
+
+{found}
 ## sql
 
 A builder touches no database: it returns a `Query(sql, params)`, which `db.query` takes as it is. Every name is
@@ -292,6 +303,62 @@ loopback service the local owner needs none.
 {chr(10).join(parts)}"""
 
 
+def checks_page() -> str:
+    errors = [(f"`{rule}`", text) for rule, text in CHECKS.items() if not rule.startswith("lint.")]
+    lint = [(f"`{rule}`", text) for rule, text in CHECKS.items() if rule.startswith("lint.")]
+    return f"""# Checks before the run
+
+A program is read before it runs. An error ends the run with nothing executed (`status` is `error`, `error.type` is
+`CheckError`); a warning comes back in `warnings`, and the program runs. `check(code)` on an actor gives the report
+alone. [Why and how](../explanation/checks.md).
+
+## Mistakes
+
+An error where it is sure to end the program, a warning where an `except`, a condition or a name that the program
+changes itself could make it right.
+
+{table(("rule", "finds"), errors)}
+## Lint
+
+Always a warning.
+
+{table(("rule", "finds"), lint)}"""
+
+
+def engines_page() -> str:
+    shown = [(gap.words, f"`{'⏎'.join(gap.code.splitlines())}`") for gap in GAPS if not gap.silent]
+    silent = [(gap.words, f"`{'⏎'.join(gap.code.splitlines())}`") for gap in GAPS if gap.silent]
+    return f"""# Engines
+
+The setting `engine` names what runs programs. Both give the same value for the same program, as far as `monty` can
+run it; the tests compare them program by program.
+
+| | process | monty |
+| --- | --- | --- |
+| Python | the CPython of the service, whole | a subset, by an interpreter of its own |
+| where | Linux | anywhere; needs the extra `monty` |
+| confined by | the kernel: system calls, Landlock, limits, namespaces | the interpreter |
+| when | the default | off Linux, or where the kernel gives no confinement |
+
+A program for monty is first put into the subset that it runs: classes that inherit, exceptions of the program's own,
+decorated methods, generator functions, `del`, `async with`, and {len(libraries())} modules of the standard library
+are written so that it can run them. Lines in errors are those of the program as it was sent.
+
+## What monty lacks
+
+A program that meets one of these ends with an error that says so. Each is shown by a program (⏎ is a new line) that
+the tests run on both engines; this list is what a model is told.
+
+{table(("not there", "shown by"), shown)}
+## What is different in silence
+
+{table(("difference", "shown by"), silent)}
+## Modules in monty
+
+{", ".join(f"`{name}`" for name in MODULES)}: the commonest part of each; of `sqlite3` the errors alone.
+"""
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "limits.md": limits_page,
@@ -299,6 +366,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "http.md": http_page,
     "helpers.md": helpers_page,
+    "checks.md": checks_page,
+    "engines.md": engines_page,
     "guard.md": guard_page,
     "metrics.md": metrics_page,
 }

@@ -11,6 +11,7 @@ import pytest
 from actors.session.actor import SessionActor
 from helpers.api import db_helpers
 from helpers.check import CHECKED_CHARS, Report, check
+from helpers.check.rules import RULES
 from helpers.check.values import accepts
 from helpers.docs import EXAMPLE
 from helpers.search import DISCOVERY
@@ -36,7 +37,9 @@ HELPERS = (
 
 
 def found(code: str, **inputs: object) -> Report:
-    return check(code, HELPERS, inputs=inputs or None)
+    report = check(code, HELPERS, inputs=inputs or None)
+    assert {finding.rule for finding in (*report.errors, *report.warnings)} <= RULES.keys()
+    return report
 
 
 @pytest.mark.parametrize(
