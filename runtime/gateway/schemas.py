@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
 from typing import Any
 
 from runtime import errors
@@ -29,15 +27,16 @@ __all__ = (
 
 Json = dict[str, Any]
 
+_PACKAGES = frozenset({"runtime", "helpers", "sandbox", "actors", "wrangler_compat"})
+
 
 def error_classes() -> list[type[errors.DuraliteError]]:
-    """Return every error that a caller may see, by code."""
-    found = [
-        cls
-        for _, cls in inspect.getmembers(sys.modules[errors.__name__], inspect.isclass)
-        if issubclass(cls, errors.DuraliteError) and cls is not errors.DuraliteError
-    ]
-    return sorted(found, key=lambda cls: cls.code)
+    """Return every error that a caller may see, by code: the runtime's, and those of actor types that are loaded."""
+    found: list[type[errors.DuraliteError]] = [errors.DuraliteError]
+    for cls in found:
+        found += cls.__subclasses__()
+    own = [cls for cls in found[1:] if "code" in vars(cls) and cls.__module__.partition(".")[0] in _PACKAGES]
+    return sorted(own, key=lambda cls: cls.code)
 
 
 def query(name: str, description: str, schema: Json) -> Json:
