@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from . import inside, protocol, served
+from . import inside, programs, protocol, served
 from .bench import FOLDER, Bench, install_peer
 from .figures import Figure
 from .report import line, plan, summary
@@ -30,6 +30,7 @@ _MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "first": served.first_query,
     "beside": served.beside_a_slow_query,
     "run": served.runs,
+    "check": programs.checks,
     "mcp": protocol.tool_calls,
     "memory": served.memory,
     "guard": inside.guard,
