@@ -30,6 +30,8 @@ _LONGEST_NAME = 256
 _PROBLEMS_KEPT = 20
 # All schemas of a server together take no more than so many of the largest.
 _ALL_SCHEMAS = 64
+# Of a server that talks much, the later descriptions are short: each run is given all of them.
+_ALL_DOCS, _SHORT_DOC_BYTES = 128, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def tool_set(
     problems += dict.fromkeys(refused.values())
     bound: dict[str, BoundTool] = {}
     room = _ALL_SCHEMAS * limits.tool_schema_bytes
+    docs = _ALL_DOCS * limits.tool_doc_bytes
     for name, called in good.items():
         tool = by_title[called]
         size = _size(tool.input_schema) + _size(tool.output_schema)
@@ -115,7 +118,10 @@ def tool_set(
             )
             continue
         room -= size
-        made = _bound_tool(title, name, tool, limits, redactor)
+        made = _bound_tool(
+            title, name, tool, redactor, limits.tool_doc_bytes if docs > 0 else _SHORT_DOC_BYTES
+        )
+        docs -= len(made.spec.doc)
         bound[made.spec.path] = made
     if len(problems) > _PROBLEMS_KEPT:
         problems = [*problems[:_PROBLEMS_KEPT], f"… and {len(problems) - _PROBLEMS_KEPT:,} more."]
@@ -130,13 +136,13 @@ def _size(schema: Any) -> int:
         return 1 << 30
 
 
-def _bound_tool(server: str, name: str, tool: Tool, limits: Limits, redactor: Redactor) -> BoundTool:
+def _bound_tool(server: str, name: str, tool: Tool, redactor: Redactor, doc_bytes: int) -> BoundTool:
     schema = redactor.value(tool.input_schema)
     parameters, names = _parameters(schema, redactor)
     into = next(free for free in (*_INTO, *map("into_{}".format, range(len(names) + 1))) if free not in names)
     parameters.append(ParamSpec(into, False, None, "str | None", _INTO_DOC, keyword_only=True))
     hints = tool.annotations
-    doc = clean_text(redactor.text(tool.description or tool.title or ""), limits.tool_doc_bytes)
+    doc = clean_text(redactor.text(tool.description or tool.title or ""), doc_bytes)
     path = f"tools.{identifier(server)}.{name}"
     if path != f"tools.{server}.{tool.name}":
         doc += f"\n\nThe tool {clean_text(tool.name, 200)!r} of the server {clean_text(server, 200)!r}."
