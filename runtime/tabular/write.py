@@ -62,13 +62,14 @@ class WriteOptions(BaseModel):
     sheet: str = Field("Data", min_length=1, max_length=25, description="Name of the sheet of an XLSX file.")
 
 
-def open_to_read(path: Path | str, *, live: bool = True) -> sqlite3.Connection:
+def open_to_read(path: Path | str, *, live: bool = True, wait_s: float = 10.0) -> sqlite3.Connection:
     """Open an actor's shared file, or a staging file, in a worker: read only, with a small cache.
 
-    A live file must be held open by its actor meanwhile, in another process than this.
+    A live file must be held open by its actor meanwhile, in another process than this; a lock on it is waited for
+    so long.
     """
     mode = "mode=ro" if live else "mode=ro&immutable=1"
-    raw = sqlite3.connect(f"{Path(path).as_uri()}?{mode}", uri=True, isolation_level=None, timeout=10)
+    raw = sqlite3.connect(f"{Path(path).as_uri()}?{mode}", uri=True, isolation_level=None, timeout=wait_s)
     raw.execute("PRAGMA query_only=ON")
     raw.execute("PRAGMA cache_size=-4000")
     return raw
