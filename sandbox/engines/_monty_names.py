@@ -83,8 +83,10 @@ def prelude(specs: Iterable[HelperSpec], libraries: Iterable[tuple[str, Iterable
     """Return the source that defines what a program may name. Functions are numbered in order, libraries after helpers."""
     lines = [_START, _ERRORS] if _NAMING.search(code) else [_START]
     made = {"db", "tools", "helpers"}
-    number = 0
-    for spec in specs:
+    number = -1
+    for number, spec in enumerate(specs):
+        if not _is_named(spec, code):
+            continue
         lines += _groups(spec.path, made)
         answer = f"{PREFIX}answer({'await ' if spec.awaitable else ''}{CALL}({number}, list(args), kwargs))"
         if spec.result == ROWS:
@@ -92,17 +94,21 @@ def prelude(specs: Iterable[HelperSpec], libraries: Iterable[tuple[str, Iterable
         head = "async def" if spec.awaitable else "def"
         lines += [f"{head} _h{number}(*args, **kwargs):", f"    return {answer}"]
         lines += [f"{spec.namespace}.{name} = _h{number}" for name in _spellings(spec.name)]
-        number += 1
     for library, functions in libraries:
         lines += [f"{library} = _Namespace()", f"helpers.{library} = {library}", f"{library}.Query = Query"]
         for function in functions:
+            number += 1
             lines += [
                 f"def _h{number}(*args, **kwargs):",
                 f"    return _query({CALL}({number}, list(args), kwargs))",
             ]
             lines += [f"{library}.{name} = _h{number}" for name in _spellings(function)]
-            number += 1
     return "\n".join(lines)
+
+
+def _is_named(spec: HelperSpec, code: str) -> bool:
+    """Tell whether a program could reach a helper: making thousands that it does not name takes time."""
+    return not spec.awaitable or "getattr" in code or spec.namespace.rpartition(".")[2] in code
 
 
 def _groups(path: str, made: set[str]) -> list[str]:
