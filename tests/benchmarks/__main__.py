@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from . import inside, programs, protocol, served
+from . import inside, programs, protocol, served, tools
 from .bench import FOLDER, Bench, install_peer
 from .figures import Figure
 from .report import line, plan, summary
@@ -32,6 +32,7 @@ _MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "run": served.runs,
     "check": programs.checks,
     "mcp": protocol.tool_calls,
+    "tools": tools.tool_servers,
     "memory": served.memory,
     "guard": inside.guard,
     "calls": inside.actor_calls,
