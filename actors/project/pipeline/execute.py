@@ -226,7 +226,7 @@ def _described(engine: RunningEngine, table: Table, first: int, fields: Sequence
                 empty_count=(odd_count or 0) if f.type == "string" else 0,
                 min=_short(low),
                 max=_short(high),
-            )  # fmt: skip
+            )
         )
     return made
 

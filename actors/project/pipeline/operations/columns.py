@@ -137,7 +137,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     made = []
     for i, name in enumerate(names, 1):
-        base = name.strip() or f"column_{i}"
+        base = name if name.strip() else f"column_{i}"
         unique, n = base, 1
         while unique in taken or (unique != base and unique in names):
             n += 1
@@ -418,7 +418,7 @@ class PromoteHeader(BaseStep):
             return
         if not rows:
             raise StepError("there is no row to take names from.")
-        names = unique_names(["" if cell is None else str(cell) for cell in rows[0][1:]])
+        names = unique_names(["" if cell is None else " ".join(str(cell).split()) for cell in rows[0][1:]])
         draft.columns = [
             Column(name, c.type, c.expr, c.scale) for name, c in zip(names, draft.columns, strict=True)
         ]
