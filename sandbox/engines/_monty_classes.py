@@ -26,6 +26,7 @@ _EXCEPTIONS = frozenset(
     for name, kind in vars(builtins).items()
     if isinstance(kind, type) and issubclass(kind, BaseException)
 )
+_MOST_COPIED = 50_000
 _NO_BASE = frozenset({"object", "ABC", "Protocol"})
 _CARRIED = """
     def __init__(self, *args):
@@ -102,20 +103,39 @@ class _NotLoweredError(Exception):
 def lower_classes(tree: ast.Module) -> ast.Module:
     """Return the program with its classes lowered, those that cannot be as they were."""
     known: dict[str, _Class] = {}
+    room = _Room(_MOST_COPIED)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
-            known[node.name] = _Class(node, known)
+            known[node.name] = _Class(node, known, room)
     lowered = {name: each for name, each in known.items() if each.lower()}
     properties = {name for each in lowered.values() for name in each.properties}
     lowered_tree: ast.Module = _Uses(lowered, properties).visit(tree)
     return lowered_tree
 
 
+class _Room:
+    """How many nodes may still be copied: inheritance of hostile depth must not make a text of any size."""
+
+    def __init__(self, nodes: int) -> None:
+        self._left = nodes
+
+    def take(self, statement: ast.stmt) -> None:
+        """Count a copy.
+
+        Raises:
+            _NotLoweredError: there is no more room.
+        """
+        self._left -= sum(1 for _ in ast.walk(statement))
+        if self._left < 0:
+            raise _NotLoweredError
+
+
 class _Class:
     """One class of the program, on its way into the subset."""
 
-    def __init__(self, node: ast.ClassDef, known: dict[str, _Class]) -> None:
+    def __init__(self, node: ast.ClassDef, known: dict[str, _Class], room: _Room) -> None:
         self.node = node
+        self._room = room
         self.properties: set[str] = set()
         self.outside: list[ast.stmt] = []
         self.class_methods: dict[str, str] = {}
@@ -222,6 +242,7 @@ class _Class:
             for statement in base.node.body:
                 names = _bound(statement)
                 if names and not names & own:
+                    self._room.take(statement)
                     self.node.body.append(_inherited(statement, base.node.name))
                     own |= names
             self.properties |= base.properties

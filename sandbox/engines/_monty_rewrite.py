@@ -14,7 +14,6 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from helpers.check import CHECKED_CHARS
 from helpers.check.syntax import parse
 
 from ._monty_classes import PRELUDE as _CLASSES
@@ -22,6 +21,9 @@ from ._monty_classes import lower_classes
 from ._monty_library import PREFIX, Library, libraries
 
 __all__ = ("PRELUDE", "Rewritten", "rewrite")
+
+_READ_CHARS = 24 * 1024
+"""A longer program goes on as it is: to put it into the subset would take a second and more."""
 
 PRELUDE = f"""{_CLASSES}
 _AWAITABLE = ("coroutine", "Future", "Task")
@@ -87,7 +89,7 @@ class Rewritten:
 
 def rewrite(code: str) -> Rewritten:
     """Return a program as monty runs it; unchanged where it cannot be read."""
-    tree = parse(code) if len(code) <= CHECKED_CHARS else None
+    tree = parse(code) if len(code) <= _READ_CHARS else None
     if not isinstance(tree, ast.Module):
         return Rewritten(code)
     try:
@@ -97,7 +99,8 @@ def rewrite(code: str) -> Rewritten:
         _give_value(tree)
         text = ast.unparse(ast.fix_missing_locations(tree))
         return Rewritten(text, tuple(lowering.used.values()), _line_map(tree, text))
-    except RecursionError:
+    except (RecursionError, MemoryError, SyntaxError, ValueError):
+        # What Python itself cannot write down again: numbers of thousands of digits, some nested f-strings.
         return Rewritten(code)
 
 

@@ -40,7 +40,7 @@ from ..engine import (
 from ..plain import Walk
 from ._monty_gaps import gaps_text
 from ._monty_names import CALL, FAILED, TELL, bind, function_names, load_library, prelude
-from ._monty_rewrite import PRELUDE, rewrite
+from ._monty_rewrite import PRELUDE, Rewritten, rewrite
 from ._outcome import error_info, limit_reached
 from ._slots import RETRY_S, Slots
 
@@ -52,6 +52,7 @@ _PROGRAM_FILE = "<python-input-1>"
 _EXCEPTIONS = frozenset(get_args(monty.ExcType))
 
 _RAISED_KEPT = 100
+_READ_HERE_CHARS = 4_096
 _SLEEP, _ASYNC_SLEEP = "system.sleep", "system.async_sleep"
 
 _SUBSET = f"This engine runs a subset of Python. {gaps_text()}"
@@ -129,9 +130,11 @@ class MontyEngine:
             raise Unavailable("The sandbox is not running.", engine=self.name, retry_after=RETRY_S)
         await self._slots.enter(self._slots.deadline())
         try:
-            return await _Run(
-                self._pool, job, job.limits.clamp(self._ceiling), host, self._libraries
-            ).outcome()
+            # Long programs are read in a thread: that takes time, and the loop has others to serve.
+            short = len(job.code) < _READ_HERE_CHARS
+            program = rewrite(job.code) if short else await asyncio.to_thread(rewrite, job.code)
+            limits = job.limits.clamp(self._ceiling)
+            return await _Run(self._pool, job, program, limits, host, self._libraries).outcome()
         finally:
             self._slots.leave()
 
@@ -181,6 +184,7 @@ class _Run:
         self,
         pool: monty.AsyncMonty,
         job: Job,
+        program: Rewritten,
         limits: Limits,
         host: Host,
         libraries: Mapping[str, ModuleType],
@@ -193,7 +197,7 @@ class _Run:
         self._functions = [
             getattr(module, name) for module in libraries.values() for name in function_names(module)
         ]
-        self._program = rewrite(job.code)
+        self._program = program
         self._prelude = "\n".join(
             (
                 PRELUDE,

@@ -177,6 +177,12 @@ async def test_what_cannot_be_read_goes_on_unchanged_or_in_order(code: str) -> N
     assert made.line(1) == 1 and made.line(10**9) == 10**9
 
 
+async def test_inheritance_without_end_makes_no_text_without_end() -> None:
+    methods = "".join(f"    def m{n}(self):\n        return {n}\n" for n in range(300))
+    code = f"class A0:\n{methods}" + "".join(f"class A{n}(A{n - 1}): pass\n" for n in range(1, 1_500))
+    assert len(rewrite(code).code) < 40 * len(code)
+
+
 async def test_an_error_has_the_line_of_the_program_that_was_sent(both: Both) -> None:
     code = "import statistics\n\n\ndef f(x):\n    # a comment\n    del x[0]\n\n    return x[5]\n\n\nf([1,\n   2])\n"
     for outcome in await both.run(code):
