@@ -129,12 +129,20 @@ def test_a_program_prints_its_output_and_then_its_value(served: Duralite) -> Non
 
 def test_a_program_that_fails_tells_its_line_and_what_to_do(served: Duralite, tmp_path: Path) -> None:
     file = tmp_path / "bad.py"
-    file.write_text("x = 1\nprint('before')\nsum_total = x + y\n")
+    file.write_text("x = 0\nprint('before')\nsum_total = 1 / x\n")
     done = served("run", str(file))
     assert done.returncode == 1
     assert done.stdout == "before\n"
     assert "line 3" in done.stderr
-    assert "NameError" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_program_that_cannot_be_right_is_not_begun(served: Duralite, tmp_path: Path) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text("x = 1\nprint('before')\nsum_total = x + y\n")
+    done = served("run", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "line 3: CheckError: The name 'y' is not defined." in done.stderr
 
 
 def test_words_and_programs_that_are_not_text_are_refused_and_not_traced(

@@ -90,7 +90,7 @@ async def test_a_signal_drains_and_the_exit_code_is_0(tmp_path: Path) -> None:
     """A call that can end does, one that cannot is told so, and no file keeps a log beside it."""
     data = tmp_path / "data"
     async with (
-        _service(data, limits__drain_s=1.5) as service,
+        _service(data, limits__drain_s=6.0) as service,
         httpx.AsyncClient(base_url=service.url, timeout=30) as http,
     ):
         await http.post("/v1/session/a/exec", json={"sql": "CREATE TABLE t (n)"})
