@@ -15,7 +15,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from runtime.errors import Conflict, Forbidden, InputError, LimitExceeded, NotFound, ToolError, Unavailable
+from runtime.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    InputError,
+    LimitExceeded,
+    NotFound,
+    ToolError,
+    Unavailable,
+)
+from runtime.testing import until
 from tests.unit.sandbox.tools.conftest import SERVERS, Kit, kit, script, served
 
 TOKEN = "Bearer sesame-4711-open"
@@ -57,6 +67,11 @@ async def test_a_server_by_url_works_like_any_other(tmp_path: Path, options: dic
         with pytest.raises(ToolError, match="on purpose"):
             await shop.value("the_shop.fail", "on purpose")
         assert (await shop.value("the_shop.request_headers"))["authorization"] == "[secret]"
+        late = str(tmp_path / "late")
+        with pytest.raises(DeadlineExceeded):
+            await shop.answer("the_shop.wait", late, timeout_s=0.3)
+        if "json_response" not in options:  # there the SDK's server does not look whether anybody waits
+            await until(Path(f"{late}.cancelled").exists)
         assert (await shop.stub.disconnect_server(name="the shop")) == {"disconnected": True}
         assert (await shop.stub.disconnect_server(name="the shop")) == {"disconnected": False}
         assert await shop.paths() == [] and await shop.stub.list_servers() == []
