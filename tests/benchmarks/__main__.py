@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from . import inside, programs, protocol, served, tools
+from . import inside, programs, protocol, served, tables, tools
 from .bench import FOLDER, Bench, install_peer
 from .figures import Figure
 from .report import line, plan, summary
@@ -37,6 +37,11 @@ _MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "guard": inside.guard,
     "calls": inside.actor_calls,
     "alarms": inside.alarms,
+    "loads": tables.loads,
+    "wide": tables.wide,
+    "many": tables.many_loads,
+    "exports": tables.exports,
+    "workbooks": tables.workbooks,
 }
 
 

@@ -33,7 +33,7 @@ from .figures import Figure, Goal, Noise
 from .load import percentile
 from .records import COLUMNS, POINT, record
 
-__all__ = ("actor_calls", "alarms", "guard")
+__all__ = ("Scratch", "actor_calls", "alarms", "guard")
 
 _STATEMENTS = (
     "SELECT count(*) AS n{0} FROM items WHERE qty > ?",
@@ -110,7 +110,7 @@ def actor_calls(bench: Bench) -> Iterator[Figure]:
 
 
 async def _calls(folder: Path, width: int, seconds: float) -> float:
-    async with Host(Settings(data=folder), registry=Registry((_Scratch,))) as host:
+    async with Host(Settings(data=folder), registry=Registry((Scratch,))) as host:
         stub = host.namespace("scratch").get("one")
         await stub.fill()
         stop = time.perf_counter() + seconds
@@ -127,7 +127,7 @@ async def _calls(folder: Path, width: int, seconds: float) -> float:
         return sum(done) / (time.perf_counter() - began)
 
 
-class _Scratch(Actor, type_name="scratch"):
+class Scratch(Actor, type_name="scratch"):
     """A table and one way to read it, as a session reads."""
 
     policy = SESSION
