@@ -131,15 +131,33 @@ class MethodSpec:
     def bind(self, data: Any, *, lax: bool = False) -> dict[str, Any]:
         """Check named arguments and return them as keyword arguments.
 
-        `lax` also takes numbers and booleans written as text, for arguments that came in a URL.
+        `lax` also takes numbers and booleans written as text, for arguments that came in a URL; `true` is no number.
 
         Raises:
             InputError: `errors` lists each bad argument with its path and reason.
         """
+        if lax:
+            self._refuse_truths(data)
         try:
             return self._arguments.validate_python(data, strict=not lax)  # type: ignore[no-any-return]
         except ValidationError as error:
             raise self._refusal(error) from None
+
+    def _refuse_truths(self, data: Mapping[str, Any]) -> None:
+        for parameter in self.parameters:
+            options = parameter.schema.get("anyOf", (parameter.schema,))
+            kinds = {option.get("type") for option in options}
+            if (
+                type(data.get(parameter.name)) is bool
+                and kinds & {"integer", "number"}
+                and "boolean" not in kinds
+            ):
+                problem = {"path": parameter.name, "reason": "a number is needed"}
+                raise InputError(
+                    f"{self.name}: {parameter.name}: a number is needed.",
+                    hint=f"Use {self.signature()}.",
+                    errors=[problem],
+                )
 
     def bind_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Check a call written as Python writes it: positional arguments, then named ones.

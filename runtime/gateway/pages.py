@@ -189,7 +189,8 @@ class Pages:
         """Take `limit` and `cursor` out of the arguments; return the page's size and the text it starts after."""
         limits = self._settings.limits
         try:
-            limit = _COUNT.validate_python(given.pop("limit", limits.page_size))
+            asked = given.pop("limit", limits.page_size)
+            limit = _COUNT.validate_python("" if isinstance(asked, bool) else asked)
         except ValidationError:
             raise InputError("limit is not a whole number.", hint="Use limit=100.") from None
         if not 1 <= limit <= limits.max_page_size:
