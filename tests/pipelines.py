@@ -238,7 +238,8 @@ def _sort(t: Rows, step: Mapping[str, Any], tables: Mapping[str, Rows]) -> Rows:
         none = [r for r in rows if r[at] is None]
         # Reversing twice keeps rows that are alike in their order.
         if key.get("direction") == "desc":
-            some = sorted(some[::-1], key=lambda r: r[at])[::-1]
+            some.reverse()
+            some = sorted(some, key=lambda r: r[at])[::-1]
         else:
             some = sorted(some, key=lambda r: r[at])
         rows = none + some if step.get("nullsPosition") == "first" else some + none

@@ -154,6 +154,7 @@ class DateFormat:
                 at += len(part)
         if "]" in "".join(part for token, part in self.parts if not token):
             return None
+        # Only a modifier makes SQLite look whether the month has that day.
         year, month, day = (
             call("substr", cell, integer(place[p]), integer(_FIXED[p])) for p in ("YYYY", "MM", "DD")
         )
@@ -166,7 +167,7 @@ class DateFormat:
             (
                 both(
                     op(cell, "glob", values(glob)),
-                    op(call("date", iso), "=", iso),
+                    op(call("date", iso, text("+0 days")), "=", iso),
                     op(year, ">", text("0000")),
                 ),
                 iso,

@@ -46,7 +46,7 @@ class RenameColumn(BaseStep):
         "mapping": "names",
         "columns": "names",
     }
-    example: ClassVar[Mapping[str, Any]] = {"operation": "rename_column", "oldName": "nm", "newName": "name"}
+    example: ClassVar[Mapping[str, Any]] = {"operation": "rename_column", "oldName": "nm", "newName": "surname"}
 
     @model_validator(mode="after")
     def _one(self) -> RenameColumn:
