@@ -154,7 +154,10 @@ class Lint:
             self._warn(call, "The program runs in a loop already.", "Write `await main()`.", "nested_loop")
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
-        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        else:
+            modules = [node.module or ""] if not node.level else []
         for module in modules:
             top = module.partition(".")[0]
             if top in _NETWORK:

@@ -17,7 +17,17 @@ __all__ = ("Place", "Walk")
 # Names through which a program can change what names mean, so that nothing about it is sure.
 _WILD = frozenset(
     {"exec", "eval", "globals", "setattr", "delattr", "__builtins__", "__import__", "__dict__", "importlib"}
-    | {"builtins", "modules", "mock", "inspect", "gc", "_getframe", "__setattr__", "__getattribute__"}
+    | {
+        "builtins",
+        "modules",
+        "mock",
+        "inspect",
+        "gc",
+        "_getframe",
+        "__setattr__",
+        "__getattribute__",
+        "_convert_",
+    }
 )
 _CATCHING = ("__exit__", "__aexit__", "contextmanager", "suppress", "ExitStack", "raises", "assertRaises")
 _EXITS = frozenset({"exit", "quit", "_exit", "SystemExit", "abort", "kill", "raise_signal"})
