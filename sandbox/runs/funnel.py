@@ -26,7 +26,7 @@ from runtime.storage.transaction import Transaction
 from sandbox import codec
 from sandbox.engine import Encoded, HelperSpec
 from sandbox.runs.approvals import why_ask
-from sandbox.runs.journal import Divergence, Entry, Journal, Replayed
+from sandbox.runs.journal import Divergence, Entry, Journal, Recorded, Replayed
 from sandbox.runs.result import CALLS_LISTED, RunCall
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Funnel:
             bound = door.method.bind_call(args, kwargs)
             if door.method.helper == "rows":
                 bound["row_format"] = "arrays"
-        entry = self._journal.enter(name, args, kwargs)
+        entry = self._journal.enter(name, args, kwargs, awaited=door.helper.awaitable)
         if entry.recorded is not None:
             return await self._again(door, entry, args, bound)
         await self._journal.catch_up(entry, wait=door.helper.awaitable)
@@ -155,9 +155,8 @@ class Funnel:
         """Serve a call that is in the journal."""
         recorded = entry.recorded
         assert recorded is not None
-        if recorded.done is not None:
-            blocking = not door.helper.awaitable
-            data = await self._journal.recall(entry, recorded, blocking=blocking)
+        if recorded.state in ("ok", "error"):
+            data = await self._recall(entry, recorded)
             self.writes += recorded.wrote
             return data
         if recorded.state == "cancelled":
@@ -173,8 +172,7 @@ class Funnel:
                 hint="Look whether it did, before you call it again.",
                 exception="ToolError",
             )
-            self._journal.note_error(entry, error)
-            raise error
+            return await self._fail(entry, error)
         if recorded.state == "asked":
             return await self._ask(entry, args, bound, "asked before")
         return await self._do(door, entry, args, bound)
@@ -193,7 +191,19 @@ class Funnel:
             f"{entry.name} was not approved" + (f": {said}" if said else "."),
             hint="Do without this call, or end and say what is needed.",
         )
+        return await self._fail(entry, error)
+
+    async def _recall(self, entry: Entry, recorded: Recorded) -> bytes:
+        try:
+            return await self._journal.recall(entry, recorded)
+        except asyncio.CancelledError:
+            self._journal.give_up(entry)
+            raise
+
+    async def _fail(self, entry: Entry, error: DuraliteError) -> bytes:
+        """Give an error in the place of a call that is not made."""
         self._journal.note_error(entry, error)
+        await self._journal.turn(entry)
         raise error
 
     async def _do(self, door: Door, entry: Entry, args: list[Any], bound: dict[str, Any]) -> bytes:
@@ -202,17 +212,20 @@ class Funnel:
             return await _for_ever()  # it is made when the run goes on
         self._under_way += 1
         try:
-            data = await self._make(door, entry, args, bound)
-        except DuraliteError as error:
-            self._journal.note_error(entry, error)
+            try:
+                data = await self._make(door, entry, args, bound)
+            except DuraliteError as error:
+                self._journal.note_error(entry, error)
+                await self._settle(door)
+                await self._journal.turn(entry)
+                raise
             await self._settle(door)
-            raise
+            await self._journal.turn(entry)
+            return data
         except asyncio.CancelledError:
+            self._journal.give_up(entry)
             self._journal.note(entry, "cancelled", None)
             raise
-        else:
-            await self._settle(door)
-            return data
         finally:
             self._under_way -= 1
             if not self._under_way:

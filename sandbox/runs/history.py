@@ -146,7 +146,7 @@ SELECT name, iif(total <= ?2, args, substr(args, 1, 100)), state, iif(total <= ?
 FROM (
     SELECT *, sum(length(args) + coalesce(length(result), 0)) OVER (ORDER BY id) AS total
     FROM main._duralite_run_calls WHERE run = ?1)
-ORDER BY done IS NULL, done, id"""
+ORDER BY id"""
 
 
 def load(tx: Transaction, run: str) -> RunRecord:
@@ -176,9 +176,7 @@ def load(tx: Transaction, run: str) -> RunRecord:
         for name in ("value", "logs", "usage", "effects", "note", "limit", "warnings"):
             setattr(record, name, kept[name])
         record.error = None if kept["error"] is None else RunError(**kept["error"])
-    record.calls = [
-        _call_record(*each) for each in tx.all(_CALLS, (run, tx.limits.run_record_bytes))
-    ]
+    record.calls = [_call_record(*each) for each in tx.all(_CALLS, (run, tx.limits.run_record_bytes))]
     if record.state == "paused":
         record.waiting = waiting_of(tx, run)
     return record

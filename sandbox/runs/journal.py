@@ -31,6 +31,7 @@ from runtime.storage.connection import Connection
 from runtime.storage.transaction import Transaction
 from runtime.values import dumps
 from sandbox import codec
+from sandbox.runs.order import Order
 from sandbox.runs.records import ROW_BYTES, CallRow, put_calls
 
 __all__ = (
@@ -68,7 +69,7 @@ class Replayed(DuraliteError):
 
 @dataclass(slots=True)
 class Recorded:
-    """A call of an earlier attempt; `done` is None for one that did not end."""
+    """A call of an earlier attempt. `done` counts the awaited calls that ended, in order; None for any other."""
 
     id: int
     name: str
@@ -80,16 +81,22 @@ class Recorded:
 
 @dataclass(slots=True)
 class Entry:
-    """A call that the program makes now. `recorded` is what the journal has of it."""
+    """A call that the program makes now. `recorded` is what the journal has of it.
+
+    `done` and `place` are those of an awaited call that has ended.
+    """
 
     id: int
     key: bytes
     nth: int
     name: str
     args: str
+    awaited: bool
     recorded: Recorded | None
     at: float
     started: float
+    done: int | None = None
+    place: int | None = None
 
 
 def key_of(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
@@ -172,11 +179,8 @@ class Journal:
         self._writing = asyncio.Lock()
         self._recorded = past.calls
         done = sorted(each.done for each in self._recorded.values() if each.done is not None)
-        self._order = {number: place for place, number in enumerate(done)}
-        self._delivered = 0
-        self._passed: set[int] = set()
-        self._issued: set[int] = set()
-        self._waiting: dict[int, tuple[asyncio.Future[None], bool]] = {}
+        self._places = {number: place for place, number in enumerate(done)}
+        self._order = Order(len(done))
         self._next_id = 1 + max((each.id for each in self._recorded.values()), default=-1)
         self._next_done = 1 + (done[-1] if done else -1)
         self._consumed = asyncio.Event()
@@ -185,7 +189,7 @@ class Journal:
 
     # Finding calls again
 
-    def enter(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Entry:
+    def enter(self, name: str, args: list[Any], kwargs: dict[str, Any], *, awaited: bool) -> Entry:
         """Take note of a call that the program makes, and find it in the journal."""
         key, text = key_of(name, args, kwargs)
         nth = self._counts.get(key, 0)
@@ -193,14 +197,11 @@ class Journal:
         recorded = self._recorded.pop((key, nth), None) if self._recorded else None
         if recorded is not None:
             number = recorded.id
-            if recorded.done is not None:
-                self._issued.add(self._order[recorded.done])
             self._look()
         else:
             number, self._next_id = self._next_id, self._next_id + 1
-        return Entry(
-            number, key, nth, name, _shown(text, _ARGS_KEPT), recorded, self._clock.now(), time.perf_counter()
-        )
+        shown = _shown(text, _ARGS_KEPT)
+        return Entry(number, key, nth, name, shown, awaited, recorded, self._clock.now(), time.perf_counter())
 
     def note_asked(self, entry: Entry, args: list[Any], kwargs: dict[str, Any], why: str) -> None:
         """Keep a call that waits for an approval, with more of its arguments: somebody must judge them."""
@@ -215,7 +216,7 @@ class Journal:
     def _look(self) -> None:
         if not self._recorded:
             self._consumed.set()
-            if self._delivered == len(self._order):
+            if self._order.caught_up:
                 self._caught_up.set()
 
     async def catch_up(self, entry: Entry, *, wait: bool) -> None:
@@ -238,66 +239,48 @@ class Journal:
     def _divergence(self, entry: Entry) -> Divergence:
         return Divergence(f"it calls {entry.name} with {entry.args[:200]}, which it did not call before")
 
-    async def recall(self, entry: Entry, recorded: Recorded, *, blocking: bool) -> bytes:
+    async def recall(self, entry: Entry, recorded: Recorded) -> bytes:
         """Return the recorded result of a call, as JSON, when its turn has come.
-
-        The program waits for a `blocking` call and can make no other: its turn has come when none is left that
-        the program has made already.
 
         Raises:
             DuraliteError: the call failed the first time.
-            Divergence: the result was too large to keep, or the turn does not come.
+            Divergence: the result was too large to keep, or its turn does not come.
         """
-        assert recorded.done is not None
-        run, place = self.run, self._order[recorded.done]
+        run = self.run
+        if recorded.done is not None:
+            entry.place = self._places[recorded.done]
+        row = await self._storage.run(
+            lambda tx: tx.one(
+                "SELECT result, cut FROM main._duralite_run_calls WHERE run = ? AND id = ?",
+                (run, recorded.id),
+            ),
+            read_only=True,
+        )
         try:
-            row = await self._storage.run(
-                lambda tx: tx.one(
-                    "SELECT result, cut FROM main._duralite_run_calls WHERE run = ? AND id = ?",
-                    (run, recorded.id),
-                ),
-                read_only=True,
-            )
-            if not self._may_go(place, blocking):
-                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting[place] = (turn, blocking)
-                async with asyncio.timeout(CATCH_UP_S):
-                    await turn
+            await self.turn(entry, CATCH_UP_S)
         except TimeoutError:
-            raise Divergence(
-                f"it waits for {entry.name} alone, which was not the first to end before"
-            ) from None
-        finally:
-            # From here to the answer nothing is awaited: results leave in the order in which they came.
-            self._pass(place)
+            raise Divergence(f"it waits for {entry.name}, and others ended before that") from None
         if row is None or row[1]:
             raise Divergence(f"the result of {entry.name} was too large to keep in the record")
         if recorded.state == "error":
             raise Replayed(orjson.loads(row[0]))
         return bytes(row[0])
 
-    def _may_go(self, place: int, blocking: bool) -> bool:
-        return place == self._delivered or (blocking and self._delivered not in self._issued)
+    async def turn(self, entry: Entry, seconds: float | None = None) -> None:
+        """Return when an awaited result may leave. Nothing may be awaited between this and the answer."""
+        if entry.place is not None:
+            try:
+                await self._order.turn(entry.place, seconds)
+            finally:
+                entry.place = None
+                self._look()
 
-    def _pass(self, place: int) -> None:
-        """Let the result after this one go out; a call that was given up is passed over."""
-        self._waiting.pop(place, None)
-        self._passed.add(place)
-        while self._delivered in self._passed:
-            self._passed.discard(self._delivered)
-            self._issued.discard(self._delivered)
-            self._delivered += 1
-        for following, (turn, blocking) in self._next_turns():
-            if self._may_go(following, blocking) and not turn.done():
-                turn.set_result(None)
-        self._look()
-
-    def _next_turns(self) -> list[tuple[int, tuple[asyncio.Future[None], bool]]]:
-        if self._delivered in self._waiting:
-            return [(self._delivered, self._waiting[self._delivered])]
-        if self._delivered in self._issued:
-            return []
-        return [(place, held) for place, held in self._waiting.items() if held[1]]
+    def give_up(self, entry: Entry) -> None:
+        """Take note that the program, or the end of the run, gave a call up."""
+        if entry.place is not None:
+            self._order.leave(entry.place)
+            entry.place = None
+            self._look()
 
     # Writing
 
@@ -312,7 +295,7 @@ class Journal:
             self.off = True
             self.trouble = str(error)
 
-    def _row(self, entry: Entry, state: str, done: int | None, result: bytes | None, wrote: bool) -> CallRow:
+    def _row(self, entry: Entry, state: str, result: bytes | None, wrote: bool) -> CallRow:
         ms = (time.perf_counter() - entry.started) * 1e3
         return CallRow(
             self.run,
@@ -322,23 +305,26 @@ class Journal:
             entry.name,
             entry.args,
             state,
-            done,
+            entry.done if state in ("ok", "error") else None,
             result,
             ms,
             entry.at,
             wrote,
         )
 
-    def _take_done(self) -> int:
-        number, self._next_done = self._next_done, self._next_done + 1
-        return number
+    def _ends(self, entry: Entry) -> None:
+        """Give an awaited call that has ended its number and its place."""
+        if entry.awaited and entry.done is None:
+            entry.done, self._next_done = self._next_done, self._next_done + 1
+            entry.place = self._order.take()
 
     def note(self, entry: Entry, state: str, result: bytes | None, *, wrote: bool = False) -> None:
         """Keep a row until it is written with the next effect, or by `flush`; `wrote` for an effect outside."""
         if self.off:
             return
-        done = self._take_done() if state in ("ok", "error") else None
-        row = self._row(entry, state, done, result, wrote)
+        if state in ("ok", "error"):
+            self._ends(entry)
+        row = self._row(entry, state, result, wrote)
         before = self._pending.get(row.id)
         self._pending_bytes += row.size - (before.size if before is not None else 0)
         self._pending[row.id] = row
@@ -360,7 +346,7 @@ class Journal:
         """Return what stands around an effect inside its transaction, and what must follow its commit."""
         rows = list(self._pending.values())
         own: list[CallRow] = []
-        done = self._take_done()
+        self._ends(entry)
 
         def wrapped(run: Callable[[Transaction], Any], tx: Transaction) -> bytes:
             answer = run(tx)
@@ -368,7 +354,7 @@ class Journal:
             if self.off:
                 return data
             # A unit may be run a second time after an accident of its group.
-            own[:] = [self._row(entry, "ok", done, data, True)]
+            own[:] = [self._row(entry, "ok", data, True)]
             put_calls(tx, [*rows, *own])
             return data
 

@@ -59,8 +59,8 @@ class Program:
 class CallRow(NamedTuple):
     """One call in the journal, as its row is written.
 
-    `key` is the hash of path and arguments, `nth` counts the calls with that key from 0, `done` the calls that
-    ended, in order. `state`: started, ok, error, cancelled, asked, approved, rejected. `result` is JSON.
+    `key` is the hash of path and arguments, `nth` counts the calls with that key from 0, `done` the awaited
+    calls that ended, in order. `state`: started, ok, error, cancelled, asked, approved, rejected. `result` is JSON.
     """
 
     run: str

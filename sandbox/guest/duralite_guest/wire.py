@@ -3,6 +3,10 @@
 To the host: `C` call [index, name, args, kwargs], `X` forget call (its index), `O`/`E` output, `L` a limit
 was reached (its name), `D` done. From the host: `J` job, `W` probe, `R` reply [index, "ok"|"error", value].
 
+What the program awaits is handed over one reply at a time, each when the program has come to rest after the one
+before. So what it does depends on the order of the replies, and not on how many came at once: a run that is
+resumed with the same replies in the same order does the same.
+
 Sending never waits without reading: replies are taken in while the socket is full, so that any number of
 calls in flight cannot lock both sides. Everything used here is bound before user code runs, so that user
 code which rewrites modules breaks its own run at worst.
@@ -15,6 +19,7 @@ import os
 import select
 import socket
 from collections import deque
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from . import codec
@@ -24,6 +29,7 @@ __all__ = ("CallFailed", "Channel")
 _CHUNK = 262144
 _DONTWAIT = socket.MSG_DONTWAIT
 _FLUSH_AT = 65536
+_MOST_RESTLESS = 1_000
 
 
 class CallFailed(Exception):
@@ -47,6 +53,10 @@ class Channel:
         self._replies: dict[int, tuple[str, Any]] = {}
         self._blocked_on: set[int] = set()
         self._futures: dict[int, asyncio.Future[Any]] = {}
+        self._arrived: deque[tuple[asyncio.Future[Any], str, Any]] = deque()
+        self._ready_to_run: Collection[Any] = ()
+        self._pumping = False
+        self._restless = 0
         self._turns: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flush_planned = False
@@ -85,6 +95,7 @@ class Channel:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
+            self._ready_to_run = getattr(loop, "_ready", ())
             loop.add_reader(self._fd, self._on_readable)
         while self._open_calls >= self._in_flight - 1:  # one is kept for a call that blocks
             turn: asyncio.Future[None] = loop.create_future()
@@ -182,7 +193,24 @@ class Channel:
             if index in self._blocked_on:
                 self._replies[index] = (status, value)
             elif future is not None and not future.done():
+                self._arrived.append((future, status, value))
+                if not self._pumping and self._loop is not None:
+                    self._pumping = True
+                    self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Hand over the next reply, once nothing else is ready to run; a program that never rests gets it anyway."""
+        if self._ready_to_run and self._restless < _MOST_RESTLESS:
+            self._restless += 1
+        else:
+            self._restless = 0
+            future, status, value = self._arrived.popleft()
+            if not future.done():
                 future.set_result((status, value))
+        if self._arrived and self._loop is not None:
+            self._loop.call_soon(self._pump)
+        else:
+            self._pumping = False
 
     def _fill(self, flags: int) -> None:
         try:
