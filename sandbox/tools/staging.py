@@ -24,9 +24,10 @@ __all__ = ("Staged", "stage", "table_of")
 _INT64 = 1 << 63
 _EXACT_FLOAT = 1 << 53
 _DELIMITERS = ",;\t|"
-_SAMPLE_ROWS, _SAMPLE_CHARS, _REST_CHARS = 3, 200, 500
+_SAMPLE_ROWS, _SAMPLE_CHARS, _REST_CHARS = 3, 200, 2_000
 _MOST_COLUMNS = 1_000
 _MOST_NUMBERED = 10_000
+_VALUE = "value"
 _SCALARS = (str, int, float, type(None))
 
 
@@ -49,6 +50,11 @@ class Staged:
     origin: str
     rest: str = ""
 
+    @property
+    def nothing(self) -> bool:
+        """Whether there are no rows, and so no columns that are known."""
+        return self.rows == 0 and [column.name for column in self.columns] == [_VALUE]
+
     def write(self, tx: Transaction) -> dict[str, Any]:
         """Write the rows inside a unit, through the guard, and return the handle that a program gets.
 
@@ -65,6 +71,11 @@ class Staged:
             )
         table = self.table or _free_name(tx, self.origin)
         there = _columns_of(tx, table)
+        if there is not None and self.nothing:
+            return self._handle(table, [name for name, _ in there.values()], [], True)
+        if there is not None and _is_blank(tx, table, there):
+            tx.exec(f"DROP TABLE {quote(table, 'table')}")
+            there = None
         if there is None:
             declared = ", ".join(f"{quote(c.name, 'column')} {c.kind}".rstrip() for c in self.columns)
             tx.exec(f"CREATE TABLE {quote(table, 'table')} ({declared})")
@@ -131,16 +142,24 @@ def table_of(value: Any) -> tuple[list[str], list[list[Any]], str]:
         if (found := _named_columns(value)) is not None:
             return *found, ""
         lists = [key for key, item in value.items() if isinstance(item, list)]
-        if len(lists) == 1 and not any(isinstance(item, Mapping) and item for item in value.values()):
+        if len(lists) == 1 and _is_wrapper(value, value[lists[0]]):
             names, columns, _ = table_of(value[lists[0]])
             beside = {key: item for key, item in value.items() if key != lists[0]}
             return names, columns, json.dumps(beside, ensure_ascii=False)[:_REST_CHARS] if beside else ""
         value = [value]
     if not isinstance(value, list):
-        return ["value"], [[value]], ""
+        return [_VALUE], [[value]], ""
     if not value:
-        return ["value"], [[]], ""
+        return [_VALUE], [[]], ""
     return *_rows(value), ""
+
+
+def _is_wrapper(value: Mapping[str, Any], items: list[Any]) -> bool:
+    """Tell whether an object stands around its one list (`{"items": […], "total": 5}`), or is a record that has one."""
+    if len(value) == 1:
+        return True
+    plain = not any(isinstance(item, Mapping) and item for item in value.values())
+    return plain and all(isinstance(item, dict | list) for item in items)
 
 
 def _rows(items: list[Any]) -> tuple[list[str], list[list[Any]]]:
@@ -151,7 +170,7 @@ def _rows(items: list[Any]) -> tuple[list[str], list[list[Any]]]:
         names = list(first) if alike else list(dict.fromkeys(chain.from_iterable(items)))
         if names:
             return names, [[item.get(name) for item in items] for name in names]
-        return ["value"], [items]
+        return [_VALUE], [items]
     if kinds == {list} and (width := max(map(len, items))):
         padded = (
             items
@@ -161,7 +180,7 @@ def _rows(items: list[Any]) -> tuple[list[str], list[list[Any]]]:
         return [f"c{number}" for number in range(1, width + 1)], [
             list(column) for column in zip(*padded, strict=True)
         ]
-    return ["value"], [items]
+    return [_VALUE], [items]
 
 
 def _named_columns(value: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]] | None:
@@ -258,18 +277,31 @@ def _exact(cells: Sequence[Any]) -> bool:
 
 
 def _keeps(declared: str, column: _Column) -> bool:
-    """Tell whether values of a column stay as they are under a declared type (SQLite's rules of affinity)."""
+    """Tell whether values of a column stay as they are under a declared type (SQLite's rules of affinity).
+
+    A float without a fraction may become the integer that is equal to it.
+    """
     kinds = set(map(type, column.values)) - {type(None)}
     word = declared.upper()
-    if "INT" in word:
-        return kinds <= {int}
-    if any(part in word for part in ("CHAR", "CLOB", "TEXT")):
-        return kinds <= {str}
-    if not word or "BLOB" in word:
-        return True
-    if any(part in word for part in ("REAL", "FLOA", "DOUB")):
-        return kinds <= {int, float} and _exact(column.values)
-    return kinds <= {int}
+    if "INT" not in word:
+        if any(part in word for part in ("CHAR", "CLOB", "TEXT")):
+            return kinds <= {str}
+        if not word or "BLOB" in word:
+            return True
+        if any(part in word for part in ("REAL", "FLOA", "DOUB")) and not _exact(column.values):
+            return False
+    return str not in kinds or not any(map(_is_number, column.values))
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a text that reads as a number: "007" would become 7."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -304,6 +336,13 @@ def _columns_of(tx: Transaction, table: str) -> dict[bytes, tuple[str, str]] | N
     quote(table, "table")
     rows = tx.all("SELECT name, type FROM pragma_table_xinfo(?, 'main') WHERE hidden IN (0, 1)", (table,))
     return {_folded(str(name)): (str(name), str(kind or "")) for name, kind in rows} or None
+
+
+def _is_blank(tx: Transaction, table: str, columns: Mapping[bytes, tuple[str, str]]) -> bool:
+    """Tell whether a table was made of a result without rows: the next one says what its columns are."""
+    if list(columns.values()) != [(_VALUE, "")]:
+        return False
+    return tx.one(f"SELECT 1 FROM main.{quote(table)} LIMIT 1") is None
 
 
 def _folded(name: str) -> bytes:
