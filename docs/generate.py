@@ -13,6 +13,10 @@ from typing import Any
 
 import click
 
+from actors.project import ProjectActor
+from actors.project.ask import EXAMPLES
+from actors.project.filters import OPERATORS
+from actors.project.sampling import KINDS
 from actors.session import SessionActor
 from helpers.api import db_helpers, sql_helpers
 from helpers.check.rules import RULES as CHECKS
@@ -263,6 +267,8 @@ def method_section(type_name: str, spec: MethodSpec) -> str:
     ]
     arguments = table(("argument", "needed", ""), rows) if rows else "No arguments.\n"
     scope = f"Scope `{spec.scope}`." + (" What it removes cannot be had back." if spec.destructive else "")
+    if spec.aliases:
+        scope += " Also " + ", ".join(f"`{alias}`" for alias in spec.aliases) + "."
     return f"### {verb} /v1/{type_name}/{{name}}/{spec.name}\n\n{spec.doc}\n\n{scope}\n\n{arguments}"
 
 
@@ -301,6 +307,41 @@ loopback service the local owner needs none.
 ## Methods of a session
 
 {chr(10).join(parts)}"""
+
+
+def projects_page() -> str:
+    own = [
+        method_section("project", spec)
+        for name, spec in ProjectActor.methods.items()
+        if spec.public and spec.doc != getattr(SessionActor.methods.get(name), "doc", None)
+    ]
+    kinds = [(f"`{name}`", inspect.cleandoc(take.__doc__ or "")) for name, take in KINDS.items()]
+    forms = [(form, f"`{example.format(text='city', number='amount')}`") for form, example in EXAMPLES]
+    return f"""# Projects
+
+A project has the methods below, and those of [a session](http.md#methods-of-a-session) for statements, saved state and
+code. [How to work with projects](../how-to/projects.md) shows them at work.
+
+## Filters
+
+A condition is `{{"column": "city", "operator": "equals", "value": "Berlin"}}`; a list of them means all, and
+`{{"and": […]}}`, `{{"or": […]}}`, `{{"not": …}}` put them together. Operators: {", ".join(f"`{o}`" for o in OPERATORS)};
+the signs `=`, `!=`, `>`, `>=`, `<`, `<=` are taken too. A NULL matches no comparison.
+
+## Samples
+
+{table(("kind", "gives"), kinds)}
+## Questions
+
+What `ask` reads. A column is named as it is called, in double quotes if its name has odd characters or is a word of
+the grammar; a text stands in single quotes or bare. `where` and conditions may follow most forms: `is`, `is not`, `>`,
+`at least`, `less than`, `between … and …`, `contains`, `starts with`, `ends with`, `is one of a, b`, `is empty`,
+joined by `and` and `or`.
+
+{table(("form", "for instance"), forms)}
+## Methods
+
+{chr(10).join(own)}"""
 
 
 def checks_page() -> str:
@@ -365,6 +406,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "cli.md": cli_page,
     "http.md": http_page,
+    "projects.md": projects_page,
     "helpers.md": helpers_page,
     "checks.md": checks_page,
     "engines.md": engines_page,
