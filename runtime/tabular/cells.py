@@ -187,6 +187,8 @@ class TextCells:
         """
         if self.kind == "text":
             return None
+        if not cells:
+            return []
         self.gaps = "" in cells
         joined = _SEP.join(cells) + _SEP
         # A cell that holds the separator itself would be read as two.

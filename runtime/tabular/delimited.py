@@ -27,7 +27,8 @@ __all__ = ("Delimited",)
 MAX_CELL = 1_000_000
 """The longest cell, in characters: what the guard lets one value have."""
 
-_SAMPLE = 1 << 17
+_SAMPLE = 8 << 20
+_SAMPLE_LINES = 600
 _CELLS = 6_000
 _UNFOLDS = 1_000
 _SHOWN = 300
@@ -45,10 +46,7 @@ class Delimited:
         self.notes: list[str] = []
         self.blank = 0
         csv.field_size_limit(MAX_CELL)
-        with Pieces(path, self.encoding) as pieces:
-            sample = io.StringIO(pieces.read()[:_SAMPLE], newline="").readlines()
-            if len(sample) > 1 and not sample[-1].endswith("\n") and pieces.read():
-                sample.pop()
+        sample = _first_lines(path, self.encoding)
         self._top, self._left, self._last, self._right = options.region()
         self._comment = options.comment
         self.dialect: Dialect
@@ -168,6 +166,21 @@ class Delimited:
                     return
             self.sha256 = pieces.digest()
             self.ended = True
+
+
+def _first_lines(path: Path, encoding: Encoding) -> list[str]:
+    """Return the first whole lines of a file: some hundreds, or fewer where they are very long."""
+    text = ""
+    with Pieces(path, encoding) as pieces:
+        while len(text) < _SAMPLE and (piece := pieces.read()):
+            text += piece
+            lines = io.StringIO(text, newline="").readlines()
+            if len(lines) > _SAMPLE_LINES:
+                return lines[:_SAMPLE_LINES]
+        lines = io.StringIO(text, newline="").readlines()
+        if len(lines) > 1 and not lines[-1].endswith("\n") and pieces.read():
+            lines.pop()
+    return lines
 
 
 class _Cutter:

@@ -73,7 +73,9 @@ def load(args: dict[str, Any], report: Report) -> dict[str, Any]:
             report({"phase": "parsing", "rows": rows, "done": done, "total": total})
 
     options = ParseOptions.model_validate(args["options"])
-    kind, found = _read(Request(path, options, Path(args["staging"]), progress))
+    kind, found = _read(
+        Request(path, options, Path(args["staging"]), progress, most_bytes=args.get("most_bytes"))
+    )
     return {
         **_plain(kind, path, found),
         "rows": found.rows,

@@ -23,7 +23,7 @@ from runtime.tabular.cells import is_date
 from runtime.tabular.columns import Column, unique_names
 from runtime.tabular.fill import Slice, fill
 from runtime.tabular.request import Found, Request
-from runtime.tabular.staging import MAX_COLUMNS, Staging, too_wide
+from runtime.tabular.staging import MAX_COLUMNS, too_wide
 from runtime.tabular.values import ValueColumn
 
 __all__ = ("locked_duckdb", "read_parquet", "write_parquet")
@@ -226,7 +226,7 @@ def _read(request: Request, raw: Any) -> Found:
                 return
         ended = True
 
-    with Staging(request.staging, len(names)) as staging:
+    with request.open(len(names)) as staging:
         columns, warnings = fill(
             names,
             lambda name, place, kind: ValueColumn(name, place, request.options, kind),

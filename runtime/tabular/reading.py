@@ -117,9 +117,14 @@ async def load(
 
     Raises:
         InputError: the file cannot be read; one clear reason.
-        LimitExceeded: it is more than a worker may hold, or has too many columns.
+        LimitExceeded: it is more than a worker, or an actor's file, may hold, or has too many columns.
     """
-    args = {"path": whole(path), "options": _plain(options), "staging": whole(staging)}
+    args = {
+        "path": whole(path),
+        "options": _plain(options),
+        "staging": whole(staging),
+        "most_bytes": workers.limits.max_file_bytes,
+    }
     try:
         found = await workers.run("runtime.tabular.load:load", args, on_progress=on_progress, account=account)
     except BaseException:

@@ -82,7 +82,8 @@ class _Records:
 
     def _row(self, record: Any) -> list[Any]:
         if isinstance(record, list):
-            self._learn([f"column_{i}" for i in range(len(self.names) + 1, len(record) + 1)])
+            if len(record) > len(self.names):
+                self._learn([f"column_{i}" for i in range(len(self.names) + 1, len(record) + 1)])
             return record
         try:
             places = [self.places[key] for key in record]
@@ -97,10 +98,11 @@ class _Records:
         return row
 
     def _learn(self, keys: list[str]) -> None:
+        # The names before stay as they are: an added one is numbered after all of them.
+        added = unique_names([*self.names, *keys])[len(self.names) :]
         for key in keys:
-            self.places[key] = len(self.names)
-            # The names before stay as they are: an added one is numbered after all of them.
-            self.names.append(unique_names([*self.names, key])[-1])
+            self.places[key] = len(self.places)
+        self.names.extend(added)
         if len(self.names) > MAX_COLUMNS:
             raise too_wide(len(self.names))
 
@@ -122,7 +124,7 @@ def _read(request: Request, source: Any) -> Found:
 def _once(request: Request, source: Any, *, thorough: bool) -> Found:
     encoding = detect(request.path, request.options.encoding, thorough=thorough)
     size = request.path.stat().st_size
-    with Staging(request.staging) as staging:
+    with request.open() as staging:
         records = _Records(request, source, encoding, staging)
         columns, warnings = fill(
             records.names,

@@ -21,7 +21,7 @@ _REJECTS_SHOWN = 20
 class Request:
     """A file to read. `staging` is None for a preview, which looks at about `most` rows and shows `head` of them.
 
-    `progress(rows, done, total)` takes note of how far it is; done and total in bytes or in rows.
+    `most_bytes` bounds the staging file. `progress(rows, done, total)` takes note of how far it is; done and total in bytes or in rows.
     """
 
     path: Path
@@ -30,6 +30,11 @@ class Request:
     progress: Callable[[int, int, int], None]
     most: int | None = None
     head: int = 0
+    most_bytes: int | None = None
+
+    def open(self, width: int = 0) -> Staging:
+        """Begin the staging file, in memory for a preview."""
+        return Staging(self.staging, width, most=self.most_bytes)
 
 
 @dataclass(slots=True)

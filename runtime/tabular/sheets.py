@@ -108,7 +108,7 @@ class _Sheet:
         head = [row for _, row in islice(self._rows(), _LOOK)]
         start = self._start(head)
         self._name(head[start:])
-        with Staging(self._request.staging, len(self._names)) as staging:
+        with self._request.open(len(self._names)) as staging:
             height = int(self._sheet.total_height) + 1
             columns, warnings = fill(
                 self._names,
@@ -153,7 +153,6 @@ class _Sheet:
         asked = self._options.header
         self._header = _is_header(rows[0], texts) if asked is None else asked
         width = len(rows[0])
-        # Columns at the end that have neither a name nor a cell are there for their format only.
         if width > MAX_COLUMNS:
             raise too_wide(width)
         self._names = unique_names(texts[0]) if self._header else [f"column_{i}" for i in range(1, width + 1)]

@@ -167,26 +167,31 @@ def table_start(rows: Sequence[Sequence[str]]) -> int:
 def is_header(first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> bool:
     """Tell whether the first row of a table holds its names, from what lies below.
 
-    It does unless it has a cell that fits the type of its column, or looks like a value where nothing is below.
+    It does unless more of its cells look like values of their columns than stand out from them.
     """
     cells = [cell if isinstance(cell, str) else ("" if cell is None else repr(cell)) for cell in first]
     below = [[c if isinstance(c, str) else ("" if c is None else repr(c)) for c in row] for row in rows]
-    typed = fits = 0
+    alike = unlike = 0
     for position, cell in enumerate(cells):
-        column = TextCells()
-        column.take([row[position] for row in below if position < len(row)])
-        own = TextCells()
-        own.take([cell])
-        if column.kind in ("empty", "text"):
-            # A column of text says nothing; a value on top of it does.
-            if own.kind not in ("empty", "text") and not _year(cell):
-                fits += 1
+        if not cell or _year(cell):
             continue
-        typed += 1
-        joint = TextCells(column.kind)
-        if cell and joint.take([cell]) is not None and not _year(cell):
-            fits += 1
-    return not fits
+        column, own = TextCells(), TextCells()
+        values = [row[position] for row in below if position < len(row)]
+        column.take(values)
+        own.take([cell])
+        if column.kind not in ("empty", "text"):
+            fits = TextCells(column.kind).take([cell]) is not None
+            alike, unlike = alike + fits, unlike + (not fits)
+        elif own.kind != "text":
+            # A value above texts is a name, unless there are such values among them, or nothing at all.
+            alike += column.kind == "empty" or any(TextCells(own.kind).take([v]) for v in values[:50] if v)
+    return not alike or unlike > alike or _numbered(cells)
+
+
+def _numbered(cells: Sequence[str]) -> bool:
+    """Tell whether names are numbers in a row, like those of months."""
+    numbers = [int(cell) for cell in cells if cell.isascii() and cell.isdigit() and len(cell) < 5]
+    return 3 <= len(numbers) < len(cells) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _year(cell: str) -> bool:

@@ -22,12 +22,16 @@ MAX_COLUMNS = 1_999
 
 _REJECTS_KEPT = 10_000
 _REJECT_TEXT = 2_000
+_PAGE = 4_096
 
 
 class Staging:
-    """The writer of one staging file. Leaving it with an error removes the file. Without a path it is in memory."""
+    """The writer of one staging file. Leaving it with an error removes the file. Without a path it is in memory.
 
-    def __init__(self, path: Path | None, width: int = 0) -> None:
+    `most` bounds its size in bytes.
+    """
+
+    def __init__(self, path: Path | None, width: int = 0, *, most: int | None = None) -> None:
         if width > MAX_COLUMNS:
             raise too_wide(width)
         self.path = path
@@ -38,9 +42,12 @@ class Staging:
             remove_staging(path)
         self._raw = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._raw.executescript(
-            "PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
+            f"PRAGMA page_size={_PAGE}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
             "PRAGMA cache_size=-8000; PRAGMA temp_store=FILE; BEGIN"
         )
+        if most is not None:
+            self._raw.execute(f"PRAGMA max_page_count={max(16, most // _PAGE)}")
+        self._most = most
         self._make()
 
     def _make(self) -> None:
@@ -81,8 +88,24 @@ class Staging:
 
     def add(self, columns: Sequence[Sequence[Any]], count: int) -> None:
         """Append a slice of rows, given column by column."""
-        self._raw.executemany(self._insert, zip(*columns, strict=True))
+        try:
+            self._raw.executemany(self._insert, zip(*columns, strict=True))
+        except sqlite3.OperationalError as error:
+            if self._most is not None and error.sqlite_errorcode == sqlite3.SQLITE_FULL and self._pages():
+                raise LimitExceeded(
+                    f"The table needs more than {self._most:,} bytes.",
+                    hint="Read fewer columns or rows, or have the operator raise the limit max_file_bytes.",
+                    limit="max_file_bytes",
+                ) from None
+            raise
         self.rows += count
+
+    def _pages(self) -> bool:
+        """Tell whether the file has all the pages that it may have: else it is the disk that is full."""
+        ((count,),), ((most,),) = (
+            self._raw.execute(f"PRAGMA {name}").fetchall() for name in ("page_count", "max_page_count")
+        )
+        return bool(count >= most - 16)
 
     def reject(self, line: int, reason: str, text: str) -> None:
         """Keep a row aside. The first 10,000 are stored, all are counted."""

@@ -12,7 +12,6 @@ from runtime.tabular.delimited import Delimited
 from runtime.tabular.fill import Filler, fill
 from runtime.tabular.options import ParseOptions
 from runtime.tabular.request import Found, Request
-from runtime.tabular.staging import Staging
 
 __all__ = ("TextColumn", "read_delimited")
 
@@ -127,7 +126,7 @@ def read_delimited(request: Request) -> Found:
 def _read(request: Request, *, thorough: bool) -> Found:
     table = Delimited(request.path, request.options, thorough=thorough)
     size = request.path.stat().st_size
-    with Staging(request.staging, table.width) as staging:
+    with request.open(table.width) as staging:
         columns, warnings = fill(
             table.names,
             lambda name, place, kind: TextColumn(name, place, request.options, kind),

@@ -18,6 +18,7 @@ import sqlite3
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def main(descriptor: int, parent: int) -> None:
     """Serve tasks until the channel closes."""
     _tie_to(parent)
+    # What a crash would leave on the disk holds the data of whoever it was.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     channel = socket.socket(fileno=descriptor)
     hello = _take(channel)
     if hello is None:
@@ -150,4 +153,5 @@ def _limit_memory(most: int | None) -> None:
     soft = hard if most is None else _memory()[0] + most
     if hard != resource.RLIM_INFINITY:
         soft = min(soft, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    with suppress(ValueError, OSError):  # not every system has this limit
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

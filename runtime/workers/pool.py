@@ -76,7 +76,7 @@ class Workers:
     """The worker processes of one host. Made on any thread, used on the event loop."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._lines = {
             "work": _Line("work", limits.worker_processes or cores, 10),
@@ -109,11 +109,11 @@ class Workers:
             DuraliteError: what the task raised.
         """
         line = self._lines[lane]
-        seconds = self._limits.worker_s if deadline_s is None else deadline_s
+        seconds = self.limits.worker_s if deadline_s is None else deadline_s
         await self._enter(line, account or current_context().account, seconds)
         try:
             return await self._work(
-                line, task, dict(args), on_progress, seconds, memory_bytes or self._limits.worker_memory_bytes
+                line, task, dict(args), on_progress, seconds, memory_bytes or self.limits.worker_memory_bytes
             )
         finally:
             line.running -= 1
@@ -125,7 +125,7 @@ class Workers:
         if line.running < line.places and not line.waiting:
             line.running += 1
             return
-        if line.count() >= self._limits.worker_waiting:
+        if line.count() >= self.limits.worker_waiting:
             raise LimitExceeded(
                 f"{line.count():,} tasks wait for a worker process already.",
                 hint="Wait for some of them to end; a retry is safe.",
