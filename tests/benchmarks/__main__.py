@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from . import inside, programs, protocol, served, tables, tools
+from . import inside, programs, protocol, recorded, served, tables, tools
 from .bench import FOLDER, Bench, install_peer
 from .figures import Figure
 from .report import line, plan, summary
@@ -30,6 +30,7 @@ _MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "first": served.first_query,
     "beside": served.beside_a_slow_query,
     "run": served.runs,
+    "recorded": recorded.recorded_runs,
     "check": programs.checks,
     "mcp": protocol.tool_calls,
     "tools": tools.tool_servers,
