@@ -418,6 +418,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "unit/helpers/test_discovery.py::test_a_session_gives_its_tools_in_the_form_of_each_api",
         "unit/test_docs_examples.py::test_a_model_mends_its_program_through_its_own_client_library",
         f"{_CLI}test_the_one_tool_comes_first_and_is_the_same_as_a_session_gives",
+        "conformance/test_tool_schemas.py::test_every_method_is_a_tool_of_each_api",
+        "conformance/test_tool_schemas.py::test_a_session_gives_its_tools_over_http",
     ),
     _row(
         "ag-12",
@@ -502,5 +504,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "acceptance/test_csv_cases.py::test_a_file_is_read_as_expected_and_adopted",
         "acceptance/test_csv_cases.py::test_a_preview_shows_the_first_rows_of_the_load",
         "acceptance/test_csv_cases.py::test_a_file_that_cannot_be_read_says_why_and_leaves_nothing",
+    ),
+    _row(
+        "ag-16",
+        f"{AGENTS}, Parity of engines",
+        "The corpus of model programs gives the same values on both engines, but for gaps that are told.",
+        "acceptance/test_programs.py::test_a_program_gives_its_value_and_output",
+        "acceptance/test_programs.py::test_monty_gives_the_same_or_says_what_it_lacks",
+        "unit/sandbox/test_parity.py::test_a_program_is_the_same_on_both_engines_or_meets_a_gap",
+        "unit/sandbox/test_parity.py::test_a_gap_that_is_told_is_there",
     ),
 )
