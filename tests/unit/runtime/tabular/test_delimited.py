@@ -126,9 +126,16 @@ LATE: list[tuple[str, str, str, str, list[Any]]] = [
 
 @pytest.mark.parametrize(("name", "early", "late", "kind", "values"), LATE, ids=[item[0] for item in LATE])
 def test_a_type_that_changes_in_the_last_row_loses_nothing(
-    name: str, early: str, late: str, kind: str, values: list[Any], tmp_path: Path
+    name: str,
+    early: str,
+    late: str,
+    kind: str,
+    values: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    count = 150_000
+    monkeypatch.setattr("runtime.tabular.fill._AHEAD_CELLS", 5_000)
+    count = 10_000
     text = "x,k\n" + f"{early},k\n" * count + f"{late},k\n"
     table = read(tmp_path, text)
     assert table.kinds["x"] == kind
