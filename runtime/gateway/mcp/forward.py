@@ -64,54 +64,65 @@ async def forwarding_server(
 ) -> AsyncIterator[Server[Any]]:
     """Give a server that forwards to the service at a URL, with its key; `shown` are the tools that it lists."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    params = {"tools": ",".join(shown)} if shown else {}
     hooks = {"response": [_look_for_problem]}
     # Asked of this machine or of the named host, and of no proxy in between.
     async with httpx2.AsyncClient(
         headers=headers, timeout=_TIMEOUT, event_hooks=hooks, trust_env=False
     ) as http:
-        target = str(httpx2.URL(url.rstrip("/") + "/mcp", params=params))
+        yield _Forwarder(url, http, shown).server()
 
-        def asking() -> Client:
-            transport = streamable_http_client(target, http_client=http, max_sse_event_size=_LONGEST_EVENT)
-            return Client(transport, mode=LATEST_MODERN_VERSION, cache=None)
 
-        async def forward(ctx: ServerRequestContext[Any, Any], asked: Any) -> Any:
-            request_type, result_type = _FORWARDED[ctx.method]
-            wanted = ctx.meta is not None and "progress_token" in ctx.meta
-            # What the client's message says of itself (its token, its revision) is not for the next hop.
-            request = request_type(params=None if asked is None else asked.model_copy(update={"meta": None}))
-            try:
-                async with asking() as client:
-                    return await client.session.send_request(
-                        request,
-                        result_type,
-                        progress_callback=ctx.session.report_progress if wanted else None,
-                    )
-            except (MCPError, httpx2.HTTPError, _RefusedError, BaseExceptionGroup) as error:
-                raise _explained(error, url) from None
+class _Forwarder:
+    """Passes requests on."""
 
-        async def listen(
-            ctx: ServerRequestContext[Any, Any], asked: types.SubscriptionsListenRequestParams
-        ) -> types.SubscriptionsListenResult:
-            uris = asked.notifications.resource_subscriptions or ()
-            try:
-                async with asking() as client, client.listen(resource_subscriptions=uris) as events:
-                    return await _relay(events, ctx, asked)
-            except (MCPError, httpx2.HTTPError, _RefusedError, BaseExceptionGroup) as error:
-                raise _explained(error, url) from None
+    def __init__(self, url: str, http: httpx2.AsyncClient, shown: tuple[str, ...] | None) -> None:
+        self._url = url
+        self._http = http
+        params = {"tools": ",".join(shown)} if shown else {}
+        self._target = str(httpx2.URL(url.rstrip("/") + "/mcp", params=params))
 
+    def server(self) -> Server[Any]:
+        """Return the server that a client speaks to."""
         server: Server[Any] = Server(
             "duralite",
             version=version_facts()["version"],
             title="duralite",
             instructions=INSTRUCTIONS,
-            on_subscriptions_listen=listen,
+            on_subscriptions_listen=self._listen,
         )
         for method, (request_type, _) in _FORWARDED.items():
             params_type = request_type.model_fields["params"].annotation
-            server.add_request_handler(method, _model(params_type), forward)
-        yield server
+            server.add_request_handler(method, _model(params_type), self._forward)
+        return server
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[Client]:
+        """Give a client of the service for one request, and explain what goes wrong with it."""
+        transport = streamable_http_client(
+            self._target, http_client=self._http, max_sse_event_size=_LONGEST_EVENT
+        )
+        try:
+            async with Client(transport, mode=LATEST_MODERN_VERSION, cache=None) as client:
+                yield client
+        except (MCPError, httpx2.HTTPError, _RefusedError, BaseExceptionGroup) as error:
+            raise _explained(error, self._url) from None
+
+    async def _forward(self, ctx: ServerRequestContext[Any, Any], asked: Any) -> Any:
+        request_type, result_type = _FORWARDED[ctx.method]
+        wanted = ctx.meta is not None and "progress_token" in ctx.meta
+        # What the client's message says of itself (its token, its revision) is not for the next hop.
+        request = request_type(params=None if asked is None else asked.model_copy(update={"meta": None}))
+        async with self._asking() as client:
+            return await client.session.send_request(
+                request, result_type, progress_callback=ctx.session.report_progress if wanted else None
+            )
+
+    async def _listen(
+        self, ctx: ServerRequestContext[Any, Any], asked: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        uris = asked.notifications.resource_subscriptions or ()
+        async with self._asking() as client, client.listen(resource_subscriptions=uris) as events:
+            return await _relay(events, ctx, asked)
 
 
 async def _relay(

@@ -21,6 +21,7 @@ from runtime.jobs import Job
 from runtime.method import MethodSpec
 from runtime.registry import Registry
 from runtime.storage.rows import Rows
+from runtime.streams import Upload
 
 __all__ = ("CODE_TOOL", "DEFAULT_ACTOR", "SETS", "ToolEntry", "Toolset")
 
@@ -90,8 +91,7 @@ class ToolEntry:
         self.wrapped = _is_wrapped(made["outputSchema"], spec)
         self._name_actor(made["inputSchema"])
         if self.upload is not None:
-            told = made["inputSchema"]["properties"][self.upload].get("description", "")
-            made["inputSchema"]["properties"][self.upload] = {**_UPLOAD, "description": told}
+            _take_file_inside(made["inputSchema"], self.upload)
         made["outputSchema"] = _with_problem(made["outputSchema"])
         self.tool = Tool.model_validate({**made, "name": name}, by_name=False)
 
@@ -169,6 +169,16 @@ class Toolset:
 
 def _mentions(annotation: Any, wanted: type) -> bool:
     return annotation is wanted or wanted in getattr(annotation, "__args__", ())
+
+
+def _take_file_inside(schema: dict[str, Any], name: str) -> None:
+    """Say that the file comes as text or base64, and not as a body of its own."""
+    told = schema["properties"][name].get("description", "")
+    schema["properties"][name] = {**_UPLOAD, "description": told}
+    definitions = schema.get("$defs", {})
+    definitions.pop(Upload.__name__, None)
+    if not definitions:
+        schema.pop("$defs", None)
 
 
 def _is_wrapped(schema: Mapping[str, Any], spec: MethodSpec) -> bool:
