@@ -90,8 +90,15 @@ def env_secrets(env: Mapping[str, str]) -> list[str]:
 
 
 def header_secrets(headers: Mapping[str, str]) -> list[str]:
-    """Return the secrets of request headers: each value, and what follows its scheme (`Bearer …`)."""
-    values = [value for name, value in headers.items() if name.lower() not in _PLAIN_HEADERS]
+    """Return the secrets of request headers: the value, and what follows its scheme (`Bearer …`).
+
+    Of headers whose name does not tell, plain words are none: `X-Tenant: acme` stays readable.
+    """
+    values = [
+        value
+        for name, value in headers.items()
+        if _TELLING.search(name) or (name.lower() not in _PLAIN_HEADERS and not _ordinary(value))
+    ]
     tokens = [value.partition(" ")[2].strip() for value in values if " " in value]
     basic = [_basic(value.partition(" ")[2]) for value in values if value.lower().startswith("basic ")]
     return [*values, *tokens, *basic, *(pair.partition(":")[2] for pair in basic)]

@@ -96,6 +96,7 @@ def test_what_is_a_secret_and_what_is_not() -> None:
         f"Bearer {KEY}",
         KEY,
     ]
+    assert header_secrets({"X-Tenant": "acme", "X-Token": "acme"}) == ["acme"]
     assert "pass:w" in header_secrets({"Authorization": "Basic dXNlcjpwYXNzOnc="})
     assert url_secrets("https://h/api/mcp/s/Zm9vYmFyYmF6cXV4MTIz/mcp") == ["Zm9vYmFyYmF6cXV4MTIz"]
     assert set(url_secrets(f"https://u:p%20w@h/x?api_key=abc&page=2&t={KEY}")) == {"p%20w", "p w", "abc", KEY}
