@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from actors.project import ProjectActor
 from actors.project.ask import EXAMPLES
 from actors.project.filters import OPERATORS
 from actors.project.sampling import KINDS
@@ -24,6 +23,7 @@ from helpers.docs import helper_doc
 from helpers.search import DISCOVERY
 from helpers.spec import HelperSpec
 from helpers.stubs import camel_case
+from runtime.actor import Actor
 from runtime.cli import cli
 from runtime.gateway.metrics import METRICS
 from runtime.gateway.openapi import error_classes, openapi_document
@@ -31,6 +31,7 @@ from runtime.guard import SESSION, rules
 from runtime.host import Host
 from runtime.limits import Limits
 from runtime.method import MethodSpec
+from runtime.registry import Registry
 from runtime.settings import Settings
 from sandbox.engines._monty_gaps import GAPS, MODULES
 from sandbox.engines._monty_library import libraries
@@ -281,12 +282,7 @@ def http_page() -> str:
         for verb, operation in item.items()
         if isinstance(operation, dict) and "responses" in operation
     ]
-    parts = [
-        method_section(cls.type_name, spec)
-        for cls in (SessionActor,)
-        for spec in cls.methods.values()
-        if spec.public
-    ]
+    parts = [methods_of(cls) for cls in Registry() if cls is not SessionActor]
     return f"""# HTTP
 
 Requests and answers are JSON; `/openapi.json` is the same for machines, `/docs` for a browser. A name in a path is
@@ -306,21 +302,28 @@ loopback service the local owner needs none.
 {table(("endpoint", ""), rows)}
 ## Methods of a session
 
+{chr(10).join(method_section("session", spec) for spec in SessionActor.methods.values() if spec.public)}
 {chr(10).join(parts)}"""
 
 
+def methods_of(cls: type[Actor]) -> str:
+    """Return the methods of another type: its own in full, those that it shares with a session by their paths."""
+    session, name = SessionActor.methods, cls.type_name
+    public = [spec for spec in cls.methods.values() if spec.public]
+    shared = [s for s in public if not s.aliases and s.doc == getattr(session.get(s.name), "doc", None)]
+    own = chr(10).join(method_section(name, spec) for spec in public if spec not in shared)
+    rows = [(f"`POST /v1/{name}/{{name}}/{spec.name}`", spec.summary) for spec in shared]
+    like = f"\nLike those of a session:\n\n{table(('endpoint', ''), rows)}" if rows else ""
+    return f"## Methods of the type {name}\n{like}\n{own}"
+
+
 def projects_page() -> str:
-    own = [
-        method_section("project", spec)
-        for name, spec in ProjectActor.methods.items()
-        if spec.public and spec.doc != getattr(SessionActor.methods.get(name), "doc", None)
-    ]
     kinds = [(f"`{name}`", inspect.cleandoc(take.__doc__ or "")) for name, take in KINDS.items()]
     forms = [(form, f"`{example.format(text='city', number='amount')}`") for form, example in EXAMPLES]
     return f"""# Projects
 
-A project has the methods below, and those of [a session](http.md#methods-of-a-session) for statements, saved state and
-code. [How to work with projects](../how-to/projects.md) shows them at work.
+What filters, samples and questions of a project can say. The methods stand under
+[HTTP](http.md#methods-of-the-type-project); [how to work with projects](../how-to/projects.md) shows them at work.
 
 ## Filters
 
@@ -338,10 +341,7 @@ the grammar; a text stands in single quotes or bare. `where` and conditions may 
 `at least`, `less than`, `between … and …`, `contains`, `starts with`, `ends with`, `is one of a, b`, `is empty`,
 joined by `and` and `or`.
 
-{table(("form", "for instance"), forms)}
-## Methods
-
-{chr(10).join(own)}"""
+{table(("form", "for instance"), forms)}"""
 
 
 def checks_page() -> str:
