@@ -21,12 +21,15 @@ from runtime.gateway.protocol import SHORT_CUT, answer
 from runtime.ids import new_token
 from runtime.values import dumps
 
-__all__ = ("JSON", "NOSNIFF", "PROBLEM", "Exchange", "Receive", "Scope", "Send")
+__all__ = ("EXCHANGE", "JSON", "NOSNIFF", "PROBLEM", "Exchange", "Receive", "Scope", "Send")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
+
+EXCHANGE = "duralite.exchange"
+"""Where the scope of a request that leaves the gateway's own code carries its exchange."""
 
 JSON: Header = (b"content-type", b"application/json")
 PROBLEM: Header = (b"content-type", b"application/problem+json")

@@ -15,7 +15,7 @@ import structlog
 
 from runtime.accounts import Grant
 from runtime.gateway.bodies import Bodies
-from runtime.gateway.exchange import Exchange, Receive, Send
+from runtime.gateway.exchange import EXCHANGE, Exchange, Receive, Send
 from runtime.gateway.mcp.sessions import Sessions
 from runtime.host import Host
 from runtime.limits import Limits
@@ -30,7 +30,6 @@ __all__ = ("McpEdge",)
 
 _THREAD_FROM = 256 * 1024
 _SEND_S = 30.0
-_EXCHANGE = "duralite.exchange"
 _SESSION = b"mcp-session-id"
 _LISTEN = "subscriptions/listen"
 _log = structlog.get_logger("duralite.mcp")
@@ -59,7 +58,7 @@ class McpEdge:
         else:
             x.body_done = True
         running = await self._running()
-        x.scope[_EXCHANGE] = x
+        x.scope[EXCHANGE] = x
         x.scope["user"] = running.user(x.grant)
         work = running.manager.handle_request(x.scope, _replay(x, body), self._sender(running, x))
         if endless:

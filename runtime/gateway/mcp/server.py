@@ -36,7 +36,8 @@ from mcp_types import (
 from runtime.accounts import Grant
 from runtime.errors import DuraliteError
 from runtime.gateway.bodies import query_arguments
-from runtime.gateway.exchange import Exchange
+from runtime.gateway.exchange import EXCHANGE, Exchange
+from runtime.gateway.mcp.answers import protocol_error
 from runtime.gateway.mcp.calls import Caller, Counts, ToolCalls
 from runtime.gateway.mcp.changes import Changes
 from runtime.gateway.mcp.prompts import get_prompt, list_prompts
@@ -46,10 +47,7 @@ from runtime.gateway.version import version_facts
 from runtime.host import Host
 from runtime.ids import ActorAddress
 
-__all__ = ("EXCHANGE", "INSTRUCTIONS", "McpServer")
-
-EXCHANGE = "duralite.exchange"
-"""Where the scope of a request carries the gateway's exchange."""
+__all__ = ("INSTRUCTIONS", "McpServer")
 
 INSTRUCTIONS = """\
 duralite gives each session a SQLite database of its own; a name is enough, and a new name makes a new session. \
@@ -61,6 +59,7 @@ and keeps data out of the conversation. Errors say what to do instead.\
 # The runtime imports nothing above it; what programs have at hand is described there, and asked for by name.
 _DESCRIPTIONS = "helpers.methods"
 _DESCRIBE_S = 5.0
+_MOST_NAMES = 50
 _log = structlog.get_logger("duralite.mcp")
 _Context = ServerRequestContext[Any, Any]
 
@@ -197,12 +196,24 @@ class McpServer:
         return Caller(self._owner, report=report)
 
     def _shown_to(self, ctx: _Context) -> tuple[str, ...]:
-        """Return the tools that this client is shown: those it asks for in its URL (`/mcp?tools=all`), or the usual."""
+        """Return the tools that this client is shown: those it asks for in its URL (`/mcp?tools=all`), or the usual.
+
+        Raises:
+            MCPError: the URL cannot be read, or asks for too many names.
+        """
         exchange = _exchange(ctx)
         if exchange is None or not exchange.scope["query_string"]:
             return self._shown
-        asked = query_arguments(exchange.scope["query_string"], frozenset({"tools"})).get("tools")
-        return self._shown if asked is None else tuple(part.strip() for part in str(asked).split(","))
+        try:
+            asked = query_arguments(exchange.scope["query_string"], frozenset({"tools"})).get("tools")
+        except DuraliteError as error:
+            raise protocol_error(error) from None
+        if asked is None:
+            return self._shown
+        names = tuple(part.strip() for part in asked.split(","))
+        if len(names) > _MOST_NAMES:
+            raise MCPError(INVALID_PARAMS, f"A URL may name {_MOST_NAMES} tools or patterns; use tools=all.")
+        return names
 
 
 def _exchange(ctx: _Context) -> Exchange | None:

@@ -318,6 +318,15 @@ async def test_a_client_may_ask_for_other_tools_in_its_url(tmp_path: Path, query
             assert len(answer.json()["result"]["tools"]) == expected
 
 
+@pytest.mark.parametrize(
+    "query", ["?tools=%ff", "?tools=a&tools=b", "?tools=" + "a*," * 60, "?" + "x=1&" * 300]
+)
+async def test_a_url_that_cannot_be_read_is_an_error_of_the_protocol(tmp_path: Path, query: str) -> None:
+    async with served(tmp_path) as (_, http):
+        answer = await http.post(f"/mcp{query}", json=message("tools/list"), headers=modern("tools/list"))
+        assert answer.json()["error"]["code"] in (-32602, -32600)
+
+
 async def test_a_file_that_is_long_or_no_text_is_a_link_that_works(tmp_path: Path) -> None:
     async with served(tmp_path, limits={"mcp_result_bytes": 4096}) as (_, http):
         for arguments in ({"size": 9_000}, {"size": 5, "media_type": "image/png"}):
