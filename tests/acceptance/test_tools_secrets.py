@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import sys
 from contextlib import closing
@@ -81,6 +82,8 @@ async def test_a_canary_is_found_nowhere(tmp_path: Path) -> None:
                     url=f"{url}/mcp/{HEADER_CANARY}",
                     headers={**own, "Host": "x"},
                 )
+                heard: list[str] = []
+                listener = asyncio.create_task(_listen(client, heard))
                 run = await call("run", code=PROGRAM)
                 assert run["status"] == "ok", run
                 seen = run["value"]
@@ -96,6 +99,12 @@ async def test_a_canary_is_found_nowhere(tmp_path: Path) -> None:
                     texts[name] = (await client.get(f"{running.url}{name}")).text
                 for row in await _pages(client):
                     texts[f"run {row['id']}"] = (await client.get("get_run", params={"id": row["id"]})).text
+                async with asyncio.timeout(20):
+                    while "job" not in "".join(heard):
+                        await asyncio.sleep(0.05)
+                listener.cancel()
+                await asyncio.wait([listener])
+                texts["events"] = "".join(heard)
                 exported = (await client.get("export")).content
                 await call("clone", name="two")
             assert running.stop() == 0
@@ -119,3 +128,10 @@ async def _pages(client: httpx.AsyncClient) -> list[dict[str, Any]]:
     answer = (await client.get("list_runs")).json()
     found: list[dict[str, Any]] = answer["runs"] if "runs" in answer else answer["items"]
     return found
+
+
+async def _listen(client: httpx.AsyncClient, heard: list[str]) -> None:
+    """Take down the events of the session until cancelled."""
+    async with client.stream("GET", "events", timeout=None) as stream:
+        async for piece in stream.aiter_text():
+            heard.append(piece)
