@@ -9,6 +9,7 @@ asynchronous here, and the clock that ends it is ours.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import importlib.metadata
 import os
 import time
@@ -400,9 +401,7 @@ class _Run:
             error.traceback() if isinstance(error, monty.MontyRuntimeError | monty.MontySyntaxError) else []
         )
         own = [frame for frame in frames if frame.filename == _PROGRAM_FILE][-20:]
-        missing = isinstance(error, monty.MontySyntaxError) or isinstance(
-            inner, ImportError | NotImplementedError
-        )
+        missing = isinstance(error, monty.MontySyntaxError) or _lacks(inner, message)
         named = self._raised.get(message)
         return {
             "status": "error",
@@ -474,6 +473,20 @@ def _shape(answer: Any, form: str) -> Any:
 
 def _unfold(value: Any) -> Mapping[str, Any] | None:
     return value.attributes if isinstance(value, monty.MontyClassProxy) else None
+
+
+def _lacks(error: BaseException, message: str) -> bool:
+    """Tell whether an error may come from what monty lacks, and not from the program."""
+    if isinstance(error, NameError):
+        return any(f"'{name}'" in message for name in dir(builtins))
+    if isinstance(error, TypeError):
+        return any(part in message for part in _LACKING)
+    return isinstance(error, ImportError | NotImplementedError | AttributeError | LookupError) and (
+        not isinstance(error, KeyError | IndexError)
+    )
+
+
+_LACKING = ("not supported between", "unexpected keyword", "cannot convert", "not an iterator", "not yet")
 
 
 def _limit(name: str, limits: Limits) -> dict[str, Any]:

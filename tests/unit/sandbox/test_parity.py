@@ -108,7 +108,8 @@ async def test_a_gap_that_is_told_is_there(both: Both, gap: Any) -> None:
     if gap.silent:
         assert monty.status == "ok" and told(monty) != told(process)
     else:
-        assert monty.status == "error"
+        assert monty.error is not None and "subset of Python" in (monty.error.hint or ""), monty
+        assert gap.words in (monty.error.hint or "")
 
 
 async def test_the_modules_that_are_told_are_there(both: Both) -> None:
