@@ -136,6 +136,7 @@ def _exported(place: Mapping[str, Any], limits: Limits, args: Mapping[str, Any])
     if target.exists():
         target.touch()  # in use: not to be cleared away
         return str(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with open_file(place["path"], private=place["private"], limits=limits, seconds=args["seconds"]) as tx:
         connection = tx.connection
         names = [

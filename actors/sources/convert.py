@@ -15,7 +15,7 @@ from typing import Any
 
 from actors.sources.duck import Table, open_engine, quoted
 from actors.sources.parquet import write_parquet
-from actors.sources.statement import load_duckdb
+from actors.sources.statement import load_duckdb, without_paths
 from runtime.errors import InputError
 from runtime.tabular.columns import Column
 from runtime.workers.task import Report, task
@@ -84,7 +84,7 @@ def examine(args: dict[str, Any], report: Report) -> dict[str, Any]:
             count = engine.connection.execute(f"SELECT count(*), {sums} FROM t").fetchone() or (0,)
         except module.Error as error:
             raise InputError(
-                f"The file cannot be read as Parquet: {str(error).splitlines()[0][:200].replace(args['path'], 'it')}.",
+                f"The file cannot be read as Parquet: {without_paths(error)}.",
                 hint="Send the file as it was written; export it anew if it is damaged.",
             ) from None
     return {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.sources.statement import load_duckdb
+from actors.sources.statement import load_duckdb, without_paths
 from runtime.errors import DuraliteError, InputError, LimitExceeded
 from runtime.ids import new_token
 from runtime.storage.transaction import quote
@@ -134,6 +134,6 @@ def _not_written(error: Exception) -> DuraliteError:
             limit="source_memory_bytes",
         )
     return InputError(
-        f"The table cannot be written as Parquet: {str(error).splitlines()[0][:200]}.",
+        f"The table cannot be written as Parquet: {without_paths(error)}.",
         hint="Import it into a project or session instead.",
     )

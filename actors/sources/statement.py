@@ -21,9 +21,10 @@ from runtime.guard.rules import refusal
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ("Parsed", "load_duckdb", "parse", "syntax_error")
+__all__ = ("Parsed", "load_duckdb", "parse", "syntax_error", "without_paths")
 
 _EXPLAIN = re.compile(r"\s*explain\s+(?:analyze\s+)?", re.IGNORECASE)
+_PATH = re.compile(r"""['"]?/[^'"\s]*['"]?""")
 _MAX_NODES = 200_000
 _SYSTEM = ("duckdb_", "pg_", "pragma_", "sqlite_")
 _REFUSED = {
@@ -182,6 +183,11 @@ def _check_show(node: Mapping[str, Any]) -> None:
 
 
 _DIALECTS = ("sqlite", "postgres", "mysql", "tsql")
+
+
+def without_paths(error: Exception) -> str:
+    """Return the first line of an error of DuckDB, with no path of the machine in it."""
+    return _PATH.sub("the file", str(error).splitlines()[0])[:300].rstrip(".")
 
 
 def syntax_error(connection: duckdb.DuckDBPyConnection, sql: str, error: Exception) -> SqlError:
