@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from helpers.check import Report, check
-from runtime.context import CallContext, current_context
+from runtime.context import current_context
 from runtime.errors import DuraliteError, InputError, Unavailable
 from runtime.ids import new_token
 from runtime.jobs import Job as JobRecord
 from runtime.storage.transaction import Transaction
 from runtime.values import loads
 from sandbox import codec
-from sandbox.engine import Engine, Job, Limits, Outcome, Usage
+from sandbox.engine import Engine, Job, Limits, Outcome
 from sandbox.runs import approvals, history, records
-from sandbox.runs.funnel import NOTHING, Funnel, Reach, helpers_of
+from sandbox.runs.ends import cancelled, diverged, refused, stopped, unresumable
+from sandbox.runs.funnel import Funnel, Reach, helpers_of
 from sandbox.runs.history import RunRecord
 from sandbox.runs.journal import Divergence, Journal, Past, read_past
 from sandbox.runs.records import Program
-from sandbox.runs.result import RunError, RunResult, run_result
+from sandbox.runs.result import RunResult, run_result
 
 if TYPE_CHECKING:
     from runtime.instance import Instance
@@ -76,10 +77,7 @@ class Runs:
     async def _refused(self, program: Program, data: bytes, report: Report) -> RunResult:
         """Give the errors of a program that was not run, and keep them like any end."""
         journal = self._journal(program, self._begin(program, data))
-        first, *more = report.errors
-        message = "".join((first.message, *(f" Line {e.line}: {e.message}" for e in more)))
-        error = RunError("CheckError", message, first.line, first.hint, code="check_error")
-        result = _stopped("error", program.id, Funnel(self._instance, NOTHING, journal, CallContext()), error)
+        result = stopped("error", program.id, None, refused(report))
         result.warnings = [asdict(finding) for finding in report.warnings]
         await self._end(program, journal, result, len(data))
         return result
@@ -183,18 +181,8 @@ class Runs:
         return await self._driving(program, journal, size, again=True)
 
     async def _refuse(self, program: Program, journal: Journal, size: int) -> RunResult:
-        why = (
-            f"it was taken up {program.attempts - 1} times already, and the service ended each time"
-            if program.resumable
-            else "its journal grew over run_journal_bytes"
-        )
-        error = RunError(
-            "Interrupted",
-            f"The service ended while the program ran, and it cannot go on: {why}.",
-            hint="See in the record what it has done, then run what is left of it.",
-            code="interrupted",
-        )
-        result = _stopped("error", program.id, Funnel(self._instance, NOTHING, journal, CallContext()), error)
+        error = unresumable(program.attempts - 1 if program.resumable else None)
+        result = stopped("error", program.id, None, error)
         await self._end(program, journal, result, size)
         return result
 
@@ -207,7 +195,8 @@ class Runs:
         program, past = await self._instance.connection.run(read, read_only=True)
         journal = self._journal(program, _now(), past)
         journal.off = True
-        result = await self._attempt(program, journal, look=True)
+        funnel = await self._funnel(program, journal, look=True)
+        result = await self._attempt(program, journal, funnel)
         result.note = "; ".join(filter(None, (result.note, "Replayed from the record: nothing was done.")))
         return result
 
@@ -225,20 +214,26 @@ class Runs:
         driven: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
         driven.add_done_callback(_look)
         self._driven[program.id] = driven
+        funnel: Funnel | None = None
         try:
-            result = await self._attempt(program, journal)
+            funnel = await self._funnel(program, journal)
+            result = await self._attempt(program, journal, funnel)
             if report is not None:
                 result.warnings = [asdict(finding) for finding in report.warnings]
             if result.status != "paused":
                 await self._end(program, journal, result, size)
         except asyncio.CancelledError:
-            self._cut_off(program, journal, size)
+            self._cut_off(program, journal, funnel, size)
             raise
         except DuraliteError as error:
             # The engine refused it: nothing was executed.
             if not again:
                 await self._forget(program, journal)
             driven.set_exception(error)
+            raise
+        except Exception:
+            # A mistake of ours: the run must not look as if it went on.
+            await self._instance.connection.run(lambda tx: records.end_bare(tx, program.id, "error"))
             raise
         else:
             driven.set_result(result)
@@ -249,15 +244,17 @@ class Runs:
             if not driven.done():
                 driven.cancel()
 
-    async def _attempt(self, program: Program, journal: Journal, *, look: bool = False) -> RunResult:
-        instance = self._instance
-        host = instance.host
-        engine: Engine = host.services["sandbox"]
-        reach = await self.reach()
+    async def _funnel(self, program: Program, journal: Journal, *, look: bool = False) -> Funnel:
         context = replace(current_context(), deadline=None).within(program.limits.wall_s)
-        marks = (*host.settings.approvals, *program.ask)
-        funnel = Funnel(instance, reach, journal, context, marks=marks, look=look, on_pause=self.note_pause)
-        job = Job(program.code, reach[0], program.inputs, program.limits, program.seed, program.now)
+        marks = (*self._instance.host.settings.approvals, *program.ask)
+        reach = await self.reach()
+        return Funnel(
+            self._instance, reach, journal, context, marks=marks, look=look, on_pause=self.note_pause
+        )
+
+    async def _attempt(self, program: Program, journal: Journal, funnel: Funnel) -> RunResult:
+        engine: Engine = self._instance.host.services["sandbox"]
+        job = Job(program.code, funnel.helpers, program.inputs, program.limits, program.seed, program.now)
         funnel.engine = asyncio.get_running_loop().create_task(engine.run(job, funnel))
         try:
             outcome: Outcome = await funnel.engine
@@ -270,16 +267,16 @@ class Runs:
             missing = journal.left[0]
             funnel.stopped = Divergence(f"it ends without calling {missing.name} with {missing.args}")
         if funnel.stopped == "paused":
-            result = _stopped("paused", program.id, funnel, None)
-            result.waiting = await instance.connection.run(
+            result = stopped("paused", program.id, funnel, None)
+            result.waiting = await self._instance.connection.run(
                 lambda tx: history.waiting_of(tx, program.id), read_only=True
             )
             return result
         if funnel.stopped is not None:
-            error = _diverged(
-                funnel.stopped, journal, "in the record" if look else "before the service ended"
+            error = diverged(
+                funnel.stopped, journal, "in the record" if funnel.look else "before the service ended"
             )
-            return _stopped("error", program.id, funnel, error)
+            return stopped("error", program.id, funnel, error)
         result = run_result(outcome, funnel.calls, funnel.writes)
         result.id = program.id
         if journal.trouble is not None:
@@ -320,14 +317,13 @@ class Runs:
             result.note = "; ".join(filter(None, (result.note, note)))
             await storage.run(lambda tx: records.end_bare(tx, program.id, result.status))
 
-    def _cut_off(self, program: Program, journal: Journal, size: int) -> None:
+    def _cut_off(self, program: Program, journal: Journal, funnel: Funnel | None, size: int) -> None:
         """Write that a run was cancelled, without waiting; one that a shutdown ends goes on with the next start."""
         instance = self._instance
         if not instance.host.accepting:
             self._left = True
             return
-        error = RunError("Cancelled", "The caller went away, or the run was cancelled.", code="cancelled")
-        result = _stopped("cancelled", program.id, Funnel(instance, NOTHING, journal, CallContext()), error)
+        result = stopped("cancelled", program.id, funnel, cancelled())
         rows = journal.take_pending()
 
         def write(tx: Transaction) -> None:
@@ -398,31 +394,6 @@ def left_running(tx: Transaction) -> list[str]:
     driven = {loads(arguments).get("run") for (arguments,) in jobs}
     rows = tx.all("SELECT id FROM main._duralite_runs WHERE state = 'running' ORDER BY n")
     return [str(run) for (run,) in rows if run not in driven]
-
-
-def _stopped(status: Any, run: str, funnel: Funnel, error: RunError | None) -> RunResult:
-    text = "".join(funnel.printed)
-    return RunResult(
-        status,
-        None,
-        error,
-        text.removesuffix("\n").split("\n") if text else [],
-        funnel.calls,
-        asdict(Usage(calls=funnel.count)),
-        {"written": funnel.writes > 0, "write_calls": funnel.writes, "retry_safe": funnel.writes == 0},
-        id=run,
-    )
-
-
-def _diverged(divergence: Divergence, journal: Journal, when: str) -> RunError:
-    left = [f"{each.name} with {each.args}" for each in journal.left[:3]]
-    recorded = f" The record has: {'; '.join(left)}." if left else ""
-    return RunError(
-        "Divergence",
-        f"The program does not do what it did {when}: {divergence}.{recorded}",
-        hint="What a program does may depend on inputs, seed, clock and helper results alone. Run it again.",
-        code="divergence",
-    )
 
 
 async def _both(write: asyncio.Future[Any], hold: Coroutine[Any, Any, None]) -> None:

@@ -88,11 +88,11 @@ class Funnel:
         self.stopped: Literal["paused"] | Divergence | None = None
         self.engine: asyncio.Task[Any] | None = None
         self._instance = instance
-        self._helpers, self._doors = reach
+        self.helpers, self._doors = reach
         self._journal = journal
         self._context = context
         self._marks = marks
-        self._look = look
+        self.look = look
         self._on_pause = on_pause
         self._under_way = 0
         self._quiet = asyncio.Event()
@@ -145,7 +145,7 @@ class Funnel:
         if entry.recorded is not None:
             return await self._again(door, entry, args, bound)
         await self._journal.catch_up(entry, wait=door.helper.awaitable)
-        if self._look:
+        if self.look:
             raise Divergence(f"it calls {name} with {entry.args[:200]}, which is not in the record")
         if (why := why_ask(self._marks, name, bound)) is not None:
             return await self._ask(entry, args, kwargs, why)
@@ -161,7 +161,7 @@ class Funnel:
             return data
         if recorded.state == "cancelled":
             return await _for_ever()  # as the first time, until the program gives it up
-        if self._look:
+        if self.look:
             raise Divergence(f"the call of {entry.name} did not end in the record")
         await self._journal.catch_up(entry, wait=True)
         if recorded.state == "rejected":
@@ -240,7 +240,7 @@ class Funnel:
         if door.outside:
             return await self._outside(door, entry, args, bound)
         if door.method is None:
-            data = codec.encode(discover(self._helpers, door.helper.path, args, bound))
+            data = codec.encode(discover(self.helpers, door.helper.path, args, bound))
         elif not door.helper.read_only:
             return await self._effect(door.method, entry, bound)
         else:

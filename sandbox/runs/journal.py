@@ -14,10 +14,6 @@ What is written when:
 from __future__ import annotations
 
 import asyncio
-import base64
-import datetime
-import decimal
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +26,7 @@ from runtime.errors import DuraliteError
 from runtime.storage.connection import Connection
 from runtime.storage.transaction import Transaction
 from runtime.values import dumps
-from sandbox import codec
+from sandbox.runs.keys import key_of, shown
 from sandbox.runs.order import Order
 from sandbox.runs.records import ROW_BYTES, CallRow, put_calls
 
@@ -42,7 +38,6 @@ __all__ = (
     "Past",
     "Recorded",
     "Replayed",
-    "key_of",
     "read_past",
 )
 
@@ -97,32 +92,6 @@ class Entry:
     started: float
     done: int | None = None
     place: int | None = None
-
-
-def key_of(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
-    """Return what finds a call again, and its arguments as JSON."""
-    try:
-        text = orjson.dumps([args, kwargs], default=_tagged)
-    except orjson.JSONEncodeError:
-        text = codec.encode([args, kwargs])  # an integer beyond 64 bits
-    key = hashlib.blake2b(
-        text, digest_size=16, person=hashlib.blake2b(name.encode(), digest_size=16).digest()
-    )
-    return key.digest(), text
-
-
-def _shown(text: bytes, most: int) -> str:
-    return text.decode() if len(text) <= most else text[:most].decode("utf-8", "ignore") + " …"
-
-
-def _tagged(value: Any) -> Any:
-    if isinstance(value, bytes | bytearray):
-        return {"$bytes": base64.b64encode(value).decode()}
-    if isinstance(value, set | frozenset):
-        return {"$set": sorted(map(repr, value))}
-    if isinstance(value, decimal.Decimal | datetime.time):
-        return str(value)
-    raise TypeError(type(value).__name__)
 
 
 @dataclass(slots=True)
@@ -200,12 +169,12 @@ class Journal:
             self._look()
         else:
             number, self._next_id = self._next_id, self._next_id + 1
-        shown = _shown(text, _ARGS_KEPT)
-        return Entry(number, key, nth, name, shown, awaited, recorded, self._clock.now(), time.perf_counter())
+        kept = shown(text, _ARGS_KEPT)
+        return Entry(number, key, nth, name, kept, awaited, recorded, self._clock.now(), time.perf_counter())
 
     def note_asked(self, entry: Entry, args: list[Any], kwargs: dict[str, Any], why: str) -> None:
         """Keep a call that waits for an approval, with more of its arguments: somebody must judge them."""
-        entry.args = _shown(key_of(entry.name, args, kwargs)[1], _ARGS_ASKED)
+        entry.args = shown(key_of(entry.name, args, kwargs)[1], _ARGS_ASKED)
         self.note(entry, "asked", dumps({"why": why}))
 
     @property

@@ -141,6 +141,9 @@ def end(
     `rows` are calls that are not in the file yet, `written` the bytes of those that are, `inputs` the bytes of
     the run's inputs.
     """
+    row = tx.one("SELECT state FROM main._duralite_runs WHERE id = ?", (run,))
+    if row is None or row[0] != "running":
+        return  # it has paused in the same moment, or is forgotten
     budget = tx.limits.run_record_bytes
     each = budget // _EACH
     cut: list[str] = []
