@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = ("REQUIREMENTS", "Requirement")
 
 CODE_MODE = "code-mode-database.md"
+PROJECT = "project-database.md"
 SESSION = "session databases, end to end"
 AGENTS = "code mode for real agents"
 
@@ -48,6 +49,9 @@ _HOST = "unit/runtime/test_host.py::"
 _ALARMS = "unit/runtime/test_alarms.py::"
 _MAILBOX = "unit/runtime/test_mailbox.py::"
 _REFERENCE = "unit/test_docs_reference.py::"
+_PROJECTS = "acceptance/test_projects_over_http.py::"
+_PROJECT_API = "conformance/test_project_api.py::"
+_PROJECT = "unit/actors/project/"
 _BUILDERS = "properties/test_sql_helpers.py::test_"
 
 _TOOLS = "unit/sandbox/tools/"
@@ -513,5 +517,67 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "acceptance/test_programs.py::test_monty_gives_the_same_or_says_what_it_lacks",
         "unit/sandbox/test_parity.py::test_a_program_is_the_same_on_both_engines_or_meets_a_gap",
         "unit/sandbox/test_parity.py::test_a_gap_that_is_told_is_there",
+    ),
+    _row(
+        "pj-01",
+        f"{PROJECT}, AC1-AC3",
+        "Files are parsed on the service into one database a project, by upload, URL and command line.",
+        f"{_PROJECT_API}test_parse_returns_column_metadata",
+        f"{_PROJECTS}test_nasty_files_come_out_of_http_as_expected",
+        f"{_PROJECTS}test_a_workbook_of_several_sheets_is_imported_sheet_by_sheet",
+        f"{_PROJECTS}test_a_form_with_a_file_is_taken_like_a_raw_body",
+        f"{_PROJECT}test_imports.py::test_a_file_is_fetched_from_an_allowed_host",
+    ),
+    _row(
+        "pj-02",
+        f"{PROJECT}, AC4",
+        "Pipelines run on the service and store their result, with the specification's names in SQL.",
+        f"{_PROJECT_API}test_execute_stores_and_tells_what_it_did",
+        f"{_PROJECT_API}test_pipelines_are_saved_listed_read_and_deleted",
+        f"{_PROJECT}test_pipelines.py::test_a_pipeline_is_executed_into_a_result_of_its_own",
+        f"{_PROJECT}test_views.py::test_the_names_of_the_specification_work_in_sql",
+    ),
+    _row(
+        "pj-03",
+        f"{PROJECT}, AC5",
+        "A preview of at most 100 rows after any step, with nothing stored.",
+        f"{_PROJECT_API}test_preview_stops_after_a_step",
+        f"{_PROJECT}test_pipelines.py::test_a_preview_shows_each_step_and_stores_nothing",
+    ),
+    _row(
+        "pj-04",
+        f"{PROJECT}, AC6 and API Response Format",
+        "Pages, columns, samples and questions in one shape each.",
+        f"{_PROJECT_API}test_data_has_the_shape_of_the_specification",
+        f"{_PROJECT_API}test_columns_tell_names_types_and_statistics",
+        f"{_PROJECT_API}test_every_kind_of_sample_has_one_shape",
+        f"{_PROJECT_API}test_a_question_says_what_was_understood",
+        f"{_PROJECT_API}test_paths_that_are_not_there_and_verbs_that_are_not_answered",
+    ),
+    _row(
+        "pj-05",
+        f"{PROJECT}, AC7",
+        "An export streams from the database as a file to download.",
+        f"{_PROJECT_API}test_export_is_a_file_to_download",
+        f"{_PROJECT}test_pipelines.py::test_what_is_exported_can_be_imported_again",
+    ),
+    _row(
+        "pj-06",
+        f"{PROJECT}, AC14 and Testing Plan",
+        "Real files go end to end, and ten large imports at once end while others are answered.",
+        f"{_PROJECTS}test_a_year_of_flights_end_to_end_by_http",
+        f"{_PROJECTS}test_a_year_of_flights_end_to_end_by_the_command_line",
+        f"{_PROJECTS}test_ten_large_imports_at_once_end_while_others_are_answered",
+        f"{_PROJECTS}test_progress_comes_as_events",
+    ),
+    _row(
+        "pj-07",
+        f"{PROJECT}, Security Considerations",
+        "A project is its owner's alone; files are capped; temporary files go on every path, kill -9 included.",
+        f"{_PROJECTS}test_a_project_is_its_owners_alone",
+        f"{_PROJECTS}test_a_file_over_the_limit_is_refused_by_the_name_of_the_setting",
+        f"{_PROJECTS}test_kill_9_in_an_import_leaves_the_old_data",
+        f"{_PROJECTS}test_kill_9_in_a_pipeline_and_in_an_export",
+        f"{_PROJECT}test_views.py::test_sql_of_strangers_reads_data_tables_and_never_changes_them",
     ),
 )
