@@ -105,7 +105,10 @@ class Limits(BaseModel):
 
     # Tool servers
     tool_connect_s: float = _limit(
-        20.0, "seconds", "How long a tool server may take to start and to list its tools.", ge=0.1
+        60.0,
+        "seconds",
+        "How long a tool server may take to start and to list its tools; some are fetched first.",
+        ge=0.1,
     )
     tool_call_s: float = _limit(
         30.0, "seconds", "The deadline of one tool call; the run's own is the outer.", ge=0.05

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ("ToolAnswer", "ToolBox", "start_tools", "stop_tools")
 
 _SECRET = "server/"
+# A run does not wait longer for a server that is slow to start, nor a caller for one that does not answer.
+_FIRST_S, _CONNECT_S = 10.0, 20.0
 # They write URLs, session ids and pieces of messages into the log.
 _TALKATIVE = ("mcp.client", "mcp.shared", "client", "httpx2", "httpcore2")
 
@@ -98,12 +100,12 @@ class ToolBox:
     async def helpers(self, address: ActorAddress) -> tuple[HelperSpec, ...]:
         """Return the helpers of all tools that an actor has; the same objects until something changes.
 
-        Servers that are connected for the first time are waited for, within `tool_connect_s`. One that failed has
-        the tools that it had last.
+        Servers that are connected for the first time are waited for, ten seconds at most. One that failed has the
+        tools that it had last.
         """
         each = await self._connections(address)
         if new := [connection for connection in each if not connection.known]:
-            await asyncio.gather(*(c.tried(self._limits.tool_connect_s) for c in new))
+            await asyncio.gather(*(c.tried(_FIRST_S) for c in new))
         parts = tuple(connection.tools.specs for connection in each)
         if len(parts) == 1:
             return parts[0]
@@ -151,7 +153,7 @@ class ToolBox:
         server = path.split(".")[1] if path.count(".") == 2 else ""
         for connection in await self._connections(address):
             if connection.name == server:
-                await connection.tried(self._limits.tool_connect_s)
+                await connection.tried(_FIRST_S)
                 if (tool := connection.tools.tools.get(path)) is not None:
                     return connection, tool
                 if not connection.tools.specs:
@@ -184,7 +186,7 @@ class ToolBox:
             connection = self._connection(config, shared=False)
             connection.start()
             try:
-                await connection.tried(self._limits.tool_connect_s)
+                await connection.tried(_CONNECT_S)
                 if connection.state != "ready":
                     raise Unavailable(
                         f"The server {title!r:.80} cannot be connected: {connection.error or 'it does not answer'}",
