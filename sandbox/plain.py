@@ -10,6 +10,7 @@ import base64
 import datetime
 import decimal
 import math
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,7 +64,7 @@ class Walk:
             return self._int(value)
         if isinstance(value, float):
             return value if math.isfinite(value) or self._exact else {"$float": repr(value)}
-        if isinstance(value, list | tuple | set | frozenset | dict):
+        if isinstance(value, list | tuple | set | frozenset | dict | range):
             return self._container(value, depth)
         unfolded = self._unfold(value)
         return self._container(unfolded, depth) if unfolded is not None else self._scalar(value)
@@ -113,7 +114,9 @@ class Walk:
             return value if self._exact else value.isoformat()
         if isinstance(value, decimal.Decimal):
             return value if self._exact else str(value)
-        text = f"<{type(value).__name__}>"
+        if isinstance(value, datetime.timedelta | pathlib.PurePath):
+            return self._text(str(value)[:_TEXT_CHARS])
+        text = repr(value) if isinstance(value, complex) else f"<{type(value).__name__}>"
         return self._odd(f"A value of type {type(value).__name__} is not plain data.", text)
 
     def _odd(self, note: str, shown: Any) -> Any:

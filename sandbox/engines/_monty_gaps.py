@@ -62,6 +62,20 @@ GAPS: tuple[Gap, ...] = (
         "`isocalendar` and `toordinal` of dates",
         "from datetime import date\nlist(date(2024, 1, 5).isocalendar())",
     ),
+    Gap(
+        "dataclasses with an order",
+        "from dataclasses import dataclass\n@dataclass(order=True)\nclass P:\n    x: int\nP(1).x",
+    ),
+    Gap(
+        "exception groups",
+        "try:\n    raise ExceptionGroup('g', [ValueError('a')])\nexcept* ValueError as e:\n    r = str(e.exceptions[0])\nr",
+    ),
+    Gap(
+        "classes with `__aenter__`",
+        "class C:\n    async def __aenter__(self):\n        return 1\n    async def __aexit__(self, *a):\n        return False\nasync with C() as c:\n    r = c\nr",
+    ),
+    Gap("asyncio.Queue, asyncio.wait", "import asyncio\nasyncio.Queue().qsize()"),
+    Gap("`contextlib.redirect_stdout`, `sys.stdout.write`", "import sys\nsys.stdout.write('a')\n1"),
     Gap("`re.subn`", "import re\nlist(re.subn('a', 'b', 'aa'))"),
     Gap("bytes of a list", "bytes([65])"),
     Gap("`bit_length` and `as_integer_ratio`", "(5).bit_length()"),
@@ -69,6 +83,12 @@ GAPS: tuple[Gap, ...] = (
     Gap(
         "generator expressions, map, filter and zip are lists, made whole",
         "log = []\ndef f(x):\n    log.append(x)\n    return True\nany(f(x) for x in (1, 2))\nlog",
+        silent=True,
+    ),
+    Gap(
+        "`asyncio.wait_for` and `asyncio.timeout` do not end what they wait for",
+        "import asyncio\ntry:\n    await asyncio.wait_for(asyncio.sleep(0.05), 0.001)\n    r = 'done'\n"
+        "except asyncio.TimeoutError:\n    r = 'timeout'\nr",
         silent=True,
     ),
     Gap(

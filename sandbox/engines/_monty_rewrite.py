@@ -33,6 +33,11 @@ _CALLABLE = ("function", "builtin_function_or_method", "type", "method", "partia
 async def {PREFIX}await(value):
     return await value if type(value).__name__ in _AWAITABLE else value
 
+def {PREFIX}value(value):
+    if type(value).__name__ in ("dict_keys", "dict_values", "dict_items", "range"):
+        return list(value)
+    return repr(value) if hasattr(value, "{PREFIX}carrier") else value
+
 def {PREFIX}delete(container, key):
     container.pop(key)
 
@@ -129,13 +134,16 @@ def _call(function: str, *args: ast.expr) -> ast.Call:
     return ast.Call(_name(f"{PREFIX}{function}"), list(args), [])
 
 
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
 class _Lowering(ast.NodeTransformer):
     """Changes statements and expressions in place."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.used: dict[str, Library] = {}
         self._modules: dict[str, Library] = {}
-        self._own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        self._own = {node.name for node in ast.walk(tree) if isinstance(node, _DEFINITIONS)}
         self._enters = "__aenter__" in self._own
 
     # Imports
@@ -408,7 +416,8 @@ def _give_value(tree: ast.Module) -> None:
     elif isinstance(last, ast.AugAssign) or (isinstance(last, ast.AnnAssign) and last.value is not None):
         value = _load(last.target)
     if value is not None:
-        tree.body.append(ast.copy_location(ast.Expr(ast.Await(_call("await", value))), last))
+        given = _call("value", ast.Await(_call("await", value)))
+        tree.body.append(ast.copy_location(ast.Expr(given), last))
     elif not isinstance(last, ast.Expr):
         tree.body.append(ast.copy_location(ast.Expr(ast.Constant(None)), last))
 
