@@ -108,7 +108,7 @@ def compile_pipeline(steps: Sequence[BaseStep], source: Table, resolve: Resolve 
             open_from.append(number)
 
     apply_steps(draft, steps, seen=seen)
-    final = draft.query(ordered=True)
+    final = draft.statement()
     return Plan(
         steps=tuple(steps),
         result=tuple(c.field for c in draft.columns),

@@ -1,6 +1,6 @@
 """A draft is the statement that a pipeline has become so far: steps change it, nothing runs until it is settled.
 
-A draft is one SELECT (a *level*) over a stored table, or over the level before. A step changes the expressions
+A draft is a SELECT (a *level*) over a stored table, or over the level before, which stands in its WITH. A step changes the expressions
 of its columns, or adds a condition. As long as every expression is used once, steps share a level; where one
 is needed twice, `push` makes the level a subquery, so that each cell is computed once. Rows stream through all
 levels without being stored. `settle` stores them: only a step that must see all rows before it gives the first
@@ -132,6 +132,7 @@ class Draft:
     def read(self, table: Table) -> None:
         """Go on from a stored table."""
         self._number_level()
+        self._with: list[exp.CTE] = []
         self._from: Sql = exp.Table(
             this=exp.to_identifier(table.name, quoted=True),
             db=exp.to_identifier(table.schema) if table.schema else None,
@@ -313,7 +314,7 @@ class Draft:
 
     def push(self, *, limit: int | None = None, offset: int | None = None) -> None:
         """Make the level a subquery; then all columns are plain."""
-        query = self.query(limit=limit, offset=offset, keep=False)
+        query = self.query(limit=limit, offset=offset)
         for i, key in enumerate(self.order):
             query.append("expressions", exp.alias_(key.expr.copy(), f"k{i}"))
         self.over(query)
@@ -321,7 +322,9 @@ class Draft:
     def over(self, query: exp.Select | exp.Union, *, order: bool = True) -> None:
         """Go on over a query that gives `row_id`, the columns as `c0`, … and the keys of the order as `k0`, …."""
         self._number_level()
-        self._from = exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier(self.alias)))
+        # Side by side and not one in another: SQLite's parser bounds how deep a statement may be nested.
+        self._with.append(exp.CTE(this=query, alias=exp.TableAlias(this=exp.to_identifier(self.alias))))
+        self._from = exp.Table(this=exp.to_identifier(self.alias))
         self._stored = False
         keys = [replace(key, expr=column(f"k{i}", self.alias)) for i, key in enumerate(self.order)]
         self._reset([replace(c, expr=column(f"c{i}", self.alias)) for i, c in enumerate(self.columns)])
@@ -351,18 +354,14 @@ class Draft:
         limit: int | None = None,
         offset: int | None = None,
         ordered: bool = False,
-        keep: bool = True,
     ) -> exp.Select:
-        """Return the level as a query: `row_id`, then `c0`, … A limit of None keeps all rows.
-
-        Without `keep` the level is part of the query from then on, which spares a copy of all levels below.
-        """
+        """Return the level alone as a query: `row_id`, then `c0`, … A limit of None keeps all rows."""
         query = exp.Select(
             expressions=[
                 exp.alias_(self.row.copy(), "row_id"),
                 *(exp.alias_(c.expr.copy(), f"c{i}") for i, c in enumerate(self.columns)),
             ]
-        ).from_(self._from.copy() if keep else self._from, copy=False)
+        ).from_(self._from.copy(), copy=False)
         if self._joins:
             query.set("joins", [j.copy() for j in self._joins])
         # SQLite merges a subquery into its parent unless the subquery has a LIMIT and the parent a WHERE
@@ -379,6 +378,13 @@ class Draft:
             query.set("offset", exp.Offset(expression=integer(offset)))
         return query
 
+    def statement(self, *, limit: int | None = None, offset: int | None = None) -> exp.Select:
+        """Return all levels as one statement that gives the rows in order."""
+        query = self.query(limit=limit, offset=offset, ordered=True)
+        if self._with:
+            query.set("with_", exp.With(expressions=[level.copy() for level in self._with]))
+        return query
+
     def in_order(self) -> None:
         """Make sure that the rows come in order, for a step that depends on it."""
         if self.order:
@@ -391,7 +397,7 @@ class Draft:
         if self.order and any(not c.plain for c in self.columns):
             # Functions that keep state must see the rows before they are sorted.
             self.push()
-        query = self.query(limit=limit, offset=offset, ordered=True)
+        query = self.statement(limit=limit, offset=offset)
         opened = self.open
         self.read(self.engine.stage(query, self.value, self.columns))
         self.open = opened

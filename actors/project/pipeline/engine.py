@@ -230,6 +230,8 @@ class RunningEngine:
                 "a sum of whole numbers is beyond 64 bits.",
                 hint='Cast the column to "number" by a formula: x * 1.0.',
             )
+        if any(said in str(error) for said in ("parser stack", "too large", "too many", "too deep")):
+            return StepError(f"the steps are too much for one statement: {error}.", hint="Use smaller steps.")
         return error
 
     def notices(self, notes: Sequence[Note]) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ def execute(args: dict[str, Any], report: Report) -> dict[str, Any]:
                 draft.ready()
             table = Table("d", tuple(c.field for c in draft.columns), "main")
             report({"phase": "rows", "step": len(steps), "of": len(steps)})
-            rows = engine.store(draft.query(ordered=True), draft.value, table)
+            rows = engine.store(draft.statement(), draft.value, table)
             report({"phase": "statistics", "rows": rows})
             columns = describe(engine, table, rows)
             return {"rows": rows, "columns": columns, "warnings": engine.notices(draft.notes)}
@@ -108,7 +108,7 @@ def preview(args: dict[str, Any], report: Report) -> dict[str, Any]:
         shown = _Preview(engine, folder, args, steps[:upto])
         draft = shown.draft()
         shown.finish(draft)
-        rows = engine.first_rows(draft.query(limit=limit + 1, ordered=True), draft.value, len(draft.columns))
+        rows = engine.first_rows(draft.statement(limit=limit + 1), draft.value, len(draft.columns))
         folder.trim()
         return {
             "columns": [{"name": c.name, "type": c.type, "scale": c.scale} for c in draft.columns],

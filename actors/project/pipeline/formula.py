@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from .cells import Sql, call, either, integer, op, text
+from .cells import Sql, both, call, either, integer, op, text
 from .draft import Draft
 from .formula_functions import FUNCTIONS, Node, boolean, number, shown
 from .numbers import parse_number
@@ -24,7 +24,7 @@ from .table import NUMERIC, ColumnType, StepError, nearest
 
 __all__ = ("compile_formula",)
 
-MAX_DEPTH, MAX_TOKENS = 40, 2_000
+MAX_DEPTH, MAX_TOKENS = 15, 1_500
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -139,12 +139,12 @@ class _Reader:
         return Node(either(*(boolean(p, "or") for p in parts)), "boolean")
 
     def _and(self) -> Node:
-        node = self._not()
+        parts = [self._not()]
         while self._take("and"):
-            right = self._not()
-            both = exp.And(this=_wrapped(boolean(node, "and")), expression=_wrapped(boolean(right, "and")))
-            node = Node(exp.Paren(this=both), "boolean")
-        return node
+            parts.append(self._not())
+        if len(parts) == 1:
+            return parts[0]
+        return Node(both(*(boolean(p, "and") for p in parts)), "boolean")
 
     def _not(self) -> Node:
         turns = 0
@@ -167,8 +167,10 @@ class _Reader:
         node = self._sum()
         while self._take("&"):
             right = self._sum()
-            pieces = [call("ifnull", shown(n), text("")) for n in (node, right)]
-            node = Node(exp.Paren(this=op(pieces[0], "||", pieces[1])), "string")
+            # A chain is one expression from left to right, without parentheses within parentheses.
+            left = node.sql if isinstance(node.sql, exp.DPipe) else call("ifnull", shown(node), text(""))
+            piece = call("ifnull", shown(right), text(""))
+            node = Node(exp.DPipe(this=left.copy(), expression=piece), "string")
         return node
 
     def _sum(self) -> Node:
@@ -255,6 +257,11 @@ def _unquoted(quoted: str) -> str:
     return re.sub(r"\\(.)", lambda m: plain.get(m[1], m[1]), inner, flags=re.DOTALL)
 
 
+def _operand(sql: Sql) -> Sql:
+    alone = exp.Column | exp.Placeholder | exp.Anonymous | exp.Paren | exp.Null
+    return sql.copy() if isinstance(sql, alone) else _wrapped(sql)
+
+
 def _wrapped(sql: Sql) -> Sql:
     return exp.Paren(this=sql.copy())
 
@@ -275,8 +282,11 @@ def _calculated(left: Node, sign: str, right: Node) -> Node:
         )
     if sign == "%":
         return Node(call("dl_modulo", a, b), "integer" if whole else "number")
+    chain = (exp.Add, exp.Sub, exp.Mul) if sign != "*" else (exp.Mul,)
+    kind = {"+": exp.Add, "-": exp.Sub, "*": exp.Mul}[sign]
+    first = a.copy() if isinstance(a, chain) else _operand(a)
     # Not "integer", even of two: what is beyond 64 bits becomes a REAL.
-    return Node(exp.Paren(this=op(a, sign, b)), "number")
+    return Node(kind(this=first, expression=_operand(b)), "number")
 
 
 def _compared(left: Node, sign: str, right: Node) -> Sql:

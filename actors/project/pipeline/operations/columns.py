@@ -46,7 +46,11 @@ class RenameColumn(BaseStep):
         "mapping": "names",
         "columns": "names",
     }
-    example: ClassVar[Mapping[str, Any]] = {"operation": "rename_column", "oldName": "nm", "newName": "surname"}
+    example: ClassVar[Mapping[str, Any]] = {
+        "operation": "rename_column",
+        "oldName": "nm",
+        "newName": "surname",
+    }
 
     @model_validator(mode="after")
     def _one(self) -> RenameColumn:

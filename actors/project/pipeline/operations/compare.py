@@ -22,6 +22,9 @@ from ..table import NUMERIC, StepError
 
 __all__ = ("Condition", "Operator", "typed_value")
 
+MAX_DEPTH = 10
+"""Conditions within conditions: SQLite's parser bounds the depth of a statement."""
+
 _NAMES = {
     "=": "equals", "==": "equals", "eq": "equals", "is": "equals", "equal": "equals",
     "!=": "not_equals", "<>": "not_equals", "ne": "not_equals", "neq": "not_equals", "not_equal": "not_equals",
@@ -114,10 +117,18 @@ class Condition(BaseModel):
         assert self.column is not None
         return {self.column}
 
-    def sql(self, draft: Draft) -> Sql:
-        """Return the condition over plain columns."""
+    def sql(self, draft: Draft, depth: int = 0) -> Sql:
+        """Return the condition over plain columns.
+
+        Raises:
+            StepError: it does not fit the columns, or is nested too deep.
+        """
+        if depth > MAX_DEPTH:
+            raise StepError(
+                f"the conditions are nested deeper than {MAX_DEPTH}.", hint="Use several filters."
+            )
         if self.conditions is not None:
-            parts = [c.sql(draft) for c in self.conditions]
+            parts = [c.sql(draft, depth + 1) for c in self.conditions]
             return both(*parts) if self.match == "all" else either(*parts)
         assert self.column is not None and self.operator is not None
         column = draft.take(self.column)

@@ -94,7 +94,7 @@ class FormatDate(BaseStep):
 
 
 class DatePart(BaseStep):
-    """Take a part of dates into a column: the year, the month, the weekday (Monday is 1) …"""
+    """Take a part of dates into a column: the year, the month, the weekday (Monday is 1)."""
 
     operation: Literal["date_part"] = "date_part"
     column: ColumnName = Field(description="The column of dates.")

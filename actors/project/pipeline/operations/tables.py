@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from ..cells import Sql, as_text, both, call, integer, op
 from ..cells import column as sql_column
-from ..draft import Column, Draft
+from ..draft import Column, Draft, Key
 from ..step import BaseStep, ColumnName, ColumnNames
 from ..table import NUMERIC, StepError, Table, common_type, nearest
 
@@ -81,8 +81,9 @@ class _Matching(BaseStep):
             taken = [Column(c.name, c.type, e, c.scale) for c, e in zip(taken, cells, strict=True)]
         draft.join(source, kind=kind, on=both(*(op(a, "=", b) for a, b in pairs)))
         draft.columns += [Column(self.prefix + c.name, c.type, c.expr, c.scale) for c in taken]
-        if not first:
-            draft.number()
+        if not first and not _unique(draft, other.sql, right):
+            # An index that SQLite makes for itself does not keep the order of rows that match alike.
+            draft.order = [Key(draft.row), Key(sql_column("row_id", "o"))]
         draft.push()
 
 
@@ -113,7 +114,7 @@ class Lookup(_Matching):
     example: ClassVar[Mapping[str, Any]] = {
         "operation": "lookup",
         "table": "cities",
-        "on": ["city"],
+        "on": [{"left": "city", "right": "city"}],
         "columns": ["country"],
     }
 
@@ -164,6 +165,15 @@ class Union(BaseStep):
         draft.over(whole)
         draft.number()
         draft.push()
+
+
+def _unique(draft: Draft, table: Sql, keys: list[Column]) -> bool:
+    """Tell whether no two rows of a table have the same keys, so that no row here has two matches."""
+    twice = exp.Select(expressions=[integer(1)]).from_(table)
+    twice.set("group", exp.Group(expressions=[k.expr.copy() for k in keys]))
+    twice.set("having", exp.Having(this=op(call("count", exp.Star()), ">", integer(1))))
+    twice.set("limit", exp.Limit(expression=integer(1)))
+    return draft.engine.probe(twice, draft.value) == []
 
 
 class _OtherTable:

@@ -10,7 +10,7 @@ from actors.project.pipeline import Field, StepError, Table, compile_pipeline, p
 from actors.project.pipeline.operations import OPERATIONS
 from tests.pipelines import Rows, run
 
-S, I, N, B, D = "string", "integer", "number", "boolean", "date"
+S, W, N, B, D = "string", "integer", "number", "boolean", "date"
 
 
 def one(kind: str, *cells: Any) -> Rows:
@@ -105,7 +105,7 @@ def test_a_filter_keeps_what_meets_it_and_removing_keeps_the_rest(
 
 
 def test_conditions_join_in_any_depth() -> None:
-    table = Rows([("a", I), ("b", S)], [[i, "xy"[i % 2]] for i in range(6)])
+    table = Rows([("a", W), ("b", S)], [[i, "xy"[i % 2]] for i in range(6)])
     step = {
         "operation": "filter",
         "or": [
@@ -134,13 +134,13 @@ def test_dates_and_moments_compare_as_time() -> None:
 @pytest.mark.parametrize(
     ("kind", "cells", "target", "expected"),
     [
-        (S, ["12", " 7 ", "-3", "5.0", "", None, "9223372036854775807"], I, [12, 7, -3, 5, None, None, 2**63 - 1]),
+        (S, ["12", " 7 ", "-3", "5.0", "", None, "9223372036854775807"], W, [12, 7, -3, 5, None, None, 2**63 - 1]),
         (S, ["0.1", "1e3", "12abc", "٣", "1_0", "inf", "-.5"], N, [0.1, 1000.0, None, None, None, None, -0.5]),
         (S, ["true", "No", "1", "maybe", " t "], B, [1, 0, 1, None, 1]),
         (S, ["2024-02-29", "2023-02-29", "20240101", "2024-01-01T10:00"], D, ["2024-02-29", None, None, "2024-01-01"]),
         (N, [1.0, 0.5, 48.25, 1e16, 0.1, 3], S, ["1", "0.5", "48.25", "1e+16", "0.1", "3"]),
         (B, [1, 0, None], S, ["true", "false", None]),
-        (N, [2.0, 2.5, None], I, [2, None, None]),
+        (N, [2.0, 2.5, None], W, [2, None, None]),
         ("datetime", ["2024-01-01T10:00:00"], D, ["2024-01-01"]),
     ],
 )  # fmt: skip
@@ -178,7 +178,7 @@ def test_a_cast_that_fails_names_the_row_and_what_to_do() -> None:
 
 def test_what_a_cast_lost_is_counted_although_the_column_or_the_row_goes_later() -> None:
     cast = {"operation": "cast_column", "column": "a", "targetType": "number", "onError": "null"}
-    table = Rows([("a", S), ("b", I)], [["x", 1], ["y", 2], ["3", 3]])
+    table = Rows([("a", S), ("b", W)], [["x", 1], ["y", 2], ["3", 3]])
     after = [
         {"operation": "filter", "column": "b", "operator": ">", "value": 2},
         {"operation": "remove_column", "columns": ["a"]},
@@ -204,7 +204,7 @@ def test_split_column_leaves_missing_parts_empty(step: dict[str, Any], expected:
 
 def test_merge_columns_stands_where_the_first_was() -> None:
     table = Rows(
-        [("x", I), ("a", S), ("b", N), ("y", I)], [[1, "p", 0.5, 2], [1, "", None, 2], [1, None, 2.0, 2]]
+        [("x", W), ("a", S), ("b", N), ("y", W)], [[1, "p", 0.5, 2], [1, "", None, 2], [1, None, 2.0, 2]]
     )
     step = {"operation": "merge_columns", "sourceColumns": ["a", "b"], "targetColumn": "m", "separator": "-"}
     found = run(table, [step])
@@ -214,7 +214,7 @@ def test_merge_columns_stands_where_the_first_was() -> None:
 
 def test_pivot_sorts_the_new_columns_and_keeps_rows_in_order() -> None:
     table = Rows(
-        [("who", S), ("q", S), ("v", I)], [["b", "q2", 1], ["a", "q1", 2], ["b", "q1", 3], ["b", "q2", 4]]
+        [("who", S), ("q", S), ("v", W)], [["b", "q2", 1], ["a", "q1", 2], ["b", "q1", 3], ["b", "q2", 4]]
     )
     step = {"operation": "pivot", "indexColumns": ["who"], "columnSource": "q", "valueSource": "v"}
     found = run(table, [step | {"aggregation": "sum"}])
@@ -233,7 +233,7 @@ def test_transpose_twice_is_the_same_text() -> None:
 
 
 def test_window_functions_look_at_the_rows_of_a_group() -> None:
-    table = Rows([("g", S), ("v", I)], [["a", 3], ["b", 1], ["a", 3], ["a", 1], ["b", None]])
+    table = Rows([("g", S), ("v", W)], [["a", 3], ["b", 1], ["a", 3], ["a", 1], ["b", None]])
 
     def made(**step: Any) -> list[Any]:
         return run(table, [{"operation": "window", "newColumn": "w", "partitionBy": ["g"], **step}]).cells(
@@ -267,7 +267,7 @@ def test_groups_come_in_the_order_of_their_first_rows() -> None:
 def test_a_sum_beyond_64_bits_says_so() -> None:
     step = {"operation": "group", "aggregates": [{"function": "sum", "column": "a"}]}
     with pytest.raises(StepError, match="beyond 64 bits"):
-        run(one(I, 2**62, 2**62), [step])
+        run(one(W, 2**62, 2**62), [step])
 
 
 @pytest.mark.parametrize(
@@ -304,13 +304,13 @@ def test_the_first_row_becomes_the_header() -> None:
 
 
 def test_empty_columns_go() -> None:
-    table = Rows([("a", S), ("b", S), ("c", I)], [["x", " ", None], [None, "", None]])
+    table = Rows([("a", S), ("b", S), ("c", W)], [["x", " ", None], [None, "", None]])
     assert run(table, [{"operation": "remove_empty_columns"}]).names == ["a"]
     assert run(table, [{"operation": "remove_empty_columns", "whitespace": False}]).names == ["a", "b"]
 
 
 def test_a_sample_is_the_same_for_the_same_seed_and_keeps_the_order() -> None:
-    table = one(I, *range(500))
+    table = one(W, *range(500))
     first, again, other = (column("a", table, operation="sample", count=20, seed=s) for s in (1, 1, 2))
     assert first == again == sorted(first) and len(set(first)) == 20 and other != first
     tenth = column("a", table, operation="sample", fraction=0.5, seed=3)
@@ -338,7 +338,7 @@ def test_ranges_by_limits_and_by_width() -> None:
 
 
 def test_a_join_of_unlike_types_compares_their_text() -> None:
-    left = Rows([("id", I)], [[1], [2], [None]])
+    left = Rows([("id", W)], [[1], [2], [None]])
     right = Rows([("key", S), ("v", S)], [["1", "a"], ["1", "b"], ["x", "c"]])
     step = {"operation": "join", "table": "r", "on": {"id": "key"}}
     assert run(left, [step], {"r": right}).rows == [[1, "a"], [1, "b"]]
