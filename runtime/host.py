@@ -241,6 +241,7 @@ class Host:
 
     def path_of(self, address: ActorAddress) -> Path:
         """Return where an actor's file lies (whether or not it exists)."""
+        address = self.promotions.resolve(address)
         return self.directory.path_of(address.type, self.id_of(address))
 
     async def acquire(

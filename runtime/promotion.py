@@ -134,6 +134,8 @@ class Promotions:
             )
         target = ActorAddress(wanted, source.owner, check_name(source.name if name is None else name))
         async with host.gates.shut(target):
+            if source in self._aliases:  # before the wait below, which would be for this gate
+                return self._promoted(source, name)
             instance = await host.acquire(source, create=False, held=True)
             if instance is None:
                 raise ActorNotFound(f"There is no {source.type} {source.name!r:.80}.")
