@@ -20,6 +20,9 @@ class Gates:
     def __init__(self) -> None:
         self._shut: dict[ActorAddress, asyncio.Event] = {}
 
+    def __len__(self) -> int:
+        return len(self._shut)
+
     def closed(self, address: ActorAddress) -> asyncio.Event | None:
         """Return what to wait for before an actor may be opened, or None."""
         return self._shut.get(address)
