@@ -22,9 +22,10 @@ _MOST, _LEAST = 2**63 - 1, -(2**63)
 EXACT = 2**53
 """Integers up to here, and not all beyond, are floats too."""
 
+# The days that every month has come first: most dates are proved by them.
 _DAY = (
-    r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
-    r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))"
+    r"[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31|02-29)"
 )
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?:Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
 
@@ -134,7 +135,7 @@ def _booleans(cells: Sequence[str], joined: str, column: TextCells) -> list[Any]
     for spelling, values in _SPELLINGS.items():
         if words <= values.keys() and column.spelling in (None, spelling):
             column.spelling = spelling
-            return [values[c] if c else None for c in cells]
+            return list(map(values.get, cells))
     return None
 
 

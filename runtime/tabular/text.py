@@ -23,6 +23,7 @@ class TextColumn(Filler):
         super().__init__(name, place, options, "" if not options.empty_as_null else None)
         self.cells = TextCells("text" if self.forced == "text" else "empty" if self.forced else kind)
         self._trim = options.trim
+        self._ragged = options.ragged == "pad"
         self._decimal, self._thousands = options.decimal, options.thousands
         self._plain = not (self.nulls or self._trim or self._thousands or self._decimal != ".")
 
@@ -40,7 +41,7 @@ class TextColumn(Filler):
 
     def take(self, raw: Sequence[Any], stored: int) -> Sequence[Any]:
         """Return the values of a slice, of which `stored` rows went before."""
-        missing = None in raw
+        missing = self._ragged and None in raw
         before = self.cells.kind
         present = _present(raw) if missing else raw
         cells = present if self._plain else self._normal(present)
