@@ -51,7 +51,9 @@ def main(descriptor: int, parent: int) -> None:
     while (taken := _take(channel)) is not None:
         kind, body = _work(channel, orjson.loads(taken[1]))
         channel.sendall(frame(kind, MEMORY.pack(_memory()[1]) + body))
+        # What is left is modules and caches: looked at once, and not again after each task, while the next waits.
         gc.collect()
+        gc.freeze()
 
 
 def _tie_to(parent: int) -> None:
