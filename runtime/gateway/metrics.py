@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 if TYPE_CHECKING:
     from runtime.gateway.inflight import Inflight
     from runtime.host import Host
+    from runtime.workers.pool import WorkerStats
 
 __all__ = ("METRICS", "Metrics", "RouteMetrics")
 
@@ -35,6 +36,9 @@ METRICS = {
     "duralite_mailbox_waiting": "Calls that wait in mailboxes or run, over all open actors.",
     "duralite_alarms_armed": "Alarms of the next minutes that wait to fire.",
     "duralite_alarms_total": "Alarms by outcome: fired, failed (will be retried), dead.",
+    "duralite_worker_tasks_open": "Tasks of worker processes by lane and state: running, waiting.",
+    "duralite_worker_processes": "Worker processes that live, by lane.",
+    "duralite_worker_tasks_total": "Tasks of worker processes that ended, by lane and outcome: done, failed.",
     "duralite_runs_total": "Programs run in the sandbox through HTTP, by outcome.",
 }
 """Every metric and what it counts; the reference page is generated from it."""
@@ -117,6 +121,7 @@ class Metrics:
         yield _labelled("duralite_alarms", "outcome", alarms)
         yield _labelled("duralite_guard_refusals", "rule", self.refusals)
         yield _labelled("duralite_runs", "outcome", self.runs)
+        yield from _workers(host.services["workers"].stats())
         for service in host.services.values():
             if (collect := getattr(service, "collect", None)) is not None:
                 yield from collect()
@@ -140,6 +145,25 @@ class Metrics:
             seconds.add_metric((type_name, method), cumulated, counts.seconds)
         yield total
         yield seconds
+
+
+def _workers(lanes: Sequence[WorkerStats]) -> Iterator[Metric]:
+    now = GaugeMetricFamily(
+        "duralite_worker_tasks_open", METRICS["duralite_worker_tasks_open"], labels=("lane", "state")
+    )
+    alive = GaugeMetricFamily(
+        "duralite_worker_processes", METRICS["duralite_worker_processes"], labels=("lane",)
+    )
+    ended = CounterMetricFamily(
+        "duralite_worker_tasks", METRICS["duralite_worker_tasks_total"], labels=("lane", "outcome")
+    )
+    for lane in lanes:
+        now.add_metric((lane.lane, "running"), lane.running)
+        now.add_metric((lane.lane, "waiting"), lane.waiting)
+        alive.add_metric((lane.lane,), lane.processes)
+        ended.add_metric((lane.lane, "done"), lane.done)
+        ended.add_metric((lane.lane, "failed"), lane.failed)
+    yield from (now, alive, ended)
 
 
 def _gauge(name: str, value: float) -> Metric:
