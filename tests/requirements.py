@@ -373,6 +373,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "A run cut off by kill -9 goes on with the recorded results; effects on its database happen exactly once.",
         f"{_RESUME}test_inserts_happen_once",
         f"{_RESUME}test_a_gather_of_tool_calls_goes_on",
+        "properties/test_runs.py::test_a_program_that_is_stopped_anywhere_does_each_thing_once",
     ),
     _row(
         "ag-02",
@@ -517,6 +518,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "acceptance/test_programs.py::test_monty_gives_the_same_or_says_what_it_lacks",
         "unit/sandbox/test_parity.py::test_a_program_is_the_same_on_both_engines_or_meets_a_gap",
         "unit/sandbox/test_parity.py::test_a_gap_that_is_told_is_there",
+        "properties/test_parity.py::test_two_good_ends_of_one_program_are_the_same",
     ),
     _row(
         "pj-01",

@@ -97,11 +97,12 @@ def rewrite(code: str) -> Rewritten:
     tree = parse(code) if len(code) <= _READ_CHARS else None
     if not isinstance(tree, ast.Module):
         return Rewritten(code)
+    ends = type(tree.body[-1]) if tree.body else ast.Pass
     try:
         tree = lower_classes(tree)
         lowering = _Lowering(tree)
         tree = lowering.visit(tree)
-        _give_value(tree)
+        _give_value(tree, ends)
         text = ast.unparse(ast.fix_missing_locations(tree))
         return Rewritten(text, tuple(lowering.used.values()), _line_map(tree, text))
     except (RecursionError, MemoryError, SyntaxError, ValueError):
@@ -402,13 +403,18 @@ def _is_quiet_call(function: ast.expr, own: set[str]) -> bool:
     return False
 
 
-def _give_value(tree: ast.Module) -> None:
-    """Let the program end with the expression that is its value, awaited where that was forgotten."""
+def _give_value(tree: ast.Module, ends: type[ast.stmt]) -> None:
+    """Let the program end with the expression that is its value, awaited where that was forgotten.
+
+    `ends` is what its last statement was as it was sent; only an expression or an assignment has a value.
+    """
     if not tree.body:
         return
     last = tree.body[-1]
     value: ast.expr | None = None
-    if isinstance(last, ast.Expr):
+    if not issubclass(ends, ast.Expr | ast.Assign | ast.AugAssign | ast.AnnAssign):
+        pass
+    elif isinstance(last, ast.Expr):
         value = last.value
         tree.body.pop()
     elif isinstance(last, ast.Assign):
@@ -418,7 +424,7 @@ def _give_value(tree: ast.Module) -> None:
     if value is not None:
         given = _call("value", ast.Await(_call("await", value)))
         tree.body.append(ast.copy_location(ast.Expr(given), last))
-    elif not isinstance(last, ast.Expr):
+    else:
         tree.body.append(ast.copy_location(ast.Expr(ast.Constant(None)), last))
 
 

@@ -254,4 +254,9 @@ PROGRAMS: dict[str, str] = {
     "global in async": "n=0\nasync def inc():\n    global n\n    n+=1\nimport asyncio\nawait asyncio.gather(inc(),inc())\nn",
     "__main__ guard async": "import asyncio\nasync def main():\n    return (await tools.shop.get_item(id=1))['id']\nif __name__=='__main__':\n    print(asyncio.run(main()))",
     "dataclass end": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x:int\nP(1)",
+    "import at end": "import textwrap",
+    "import from helpers at end": "from helpers import db as database",
+    "class with a class method at end": "class A:\n    @classmethod\n    def of(cls):\n        return cls()",
+    "delete at end": "d = {'a': 1}\ndel d['a']",
+    "annotation at end": "x: int",
 }
