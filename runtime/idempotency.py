@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -24,7 +25,7 @@ from runtime.method import MethodSpec
 from runtime.storage.transaction import Transaction
 from runtime.values import dumps
 
-__all__ = ("Once", "check_key", "fingerprint")
+__all__ = ("Keyed", "Once", "check_key", "fingerprint")
 
 _FORGET_AT_ONCE = 100
 
@@ -50,6 +51,18 @@ def fingerprint(method: str, arguments: Mapping[str, Any], content: str = "") ->
     return hashlib.sha256(method.encode() + b"\0" + content.encode() + b"\0" + text).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A call with its key. `request` is the fingerprint of what it asks for; `kwargs` are checked arguments."""
+
+    address: ActorAddress
+    spec: MethodSpec
+    kwargs: Mapping[str, Any]
+    context: CallContext
+    key: str
+    request: str
+
+
 class Once:
     """Calls with an idempotency key."""
 
@@ -58,41 +71,23 @@ class Once:
         self._keep_s = host.settings.limits.idempotency_s
         self._running: set[tuple[ActorAddress, str]] = set()
 
-    async def call(
-        self,
-        address: ActorAddress,
-        spec: MethodSpec,
-        kwargs: Mapping[str, Any],
-        context: CallContext,
-        key: str,
-        request: str,
-    ) -> tuple[bytes, bool]:
+    async def call(self, keyed: Keyed) -> tuple[bytes, bool]:
         """Return the answer as JSON bytes, and whether it is a replay of an earlier one.
 
         Raises:
             IdempotencyConflict: the key was used for another request.
             Conflict: the first request with the key still runs, or was cut off.
         """
-        if spec.kind == "unit":
-            return await self._unit(address, spec, kwargs, context, key, request)
-        return await self._beside(address, spec, kwargs, context, key, request)
+        return await (self._unit(keyed) if keyed.spec.kind == "unit" else self._beside(keyed))
 
-    async def _unit(
-        self,
-        address: ActorAddress,
-        spec: MethodSpec,
-        kwargs: Mapping[str, Any],
-        context: CallContext,
-        key: str,
-        request: str,
-    ) -> tuple[bytes, bool]:
+    async def _unit(self, keyed: Keyed) -> tuple[bytes, bool]:
         replayed = False
 
         def wrap(run: Any, tx: Transaction) -> bytes:
             nonlocal replayed
             # A unit may be run a second time after an accident of its group.
             replayed = False
-            stored = self._look_up(tx, key, request)
+            stored = self._look_up(tx, keyed)
             if stored is not None:
                 if stored[0] is None:
                     raise _still_running()
@@ -101,75 +96,53 @@ class Once:
             answer = dumps(run(tx))
             tx.execute(
                 "INSERT INTO main._duralite_idempotency (key, request, answer, created) VALUES (?, ?, ?, ?)",
-                (key, request, answer, tx.now),
+                (keyed.key, keyed.request, answer, tx.now),
             )
             return answer
 
-        answer = await self._host.call(address, spec, kwargs, context, wire=True, wrap=wrap)
+        answer = await self._host.call(
+            keyed.address, keyed.spec, keyed.kwargs, keyed.context, wire=True, wrap=wrap
+        )
         return answer, replayed
 
-    async def _beside(
-        self,
-        address: ActorAddress,
-        spec: MethodSpec,
-        kwargs: Mapping[str, Any],
-        context: CallContext,
-        key: str,
-        request: str,
-    ) -> tuple[bytes, bool]:
-        claim = (address, key)
+    async def _beside(self, keyed: Keyed) -> tuple[bytes, bool]:
+        claim = (keyed.address, keyed.key)
         if claim in self._running:
             raise _still_running()
         self._running.add(claim)
         # It goes on when its caller goes away: that is who will send the request again and wants the answer.
-        task = asyncio.ensure_future(self._to_its_end(claim, spec, kwargs, context, request))
+        task = asyncio.ensure_future(self._to_its_end(keyed))
         task.add_done_callback(_seen)
         return await asyncio.shield(task)
 
-    async def _to_its_end(
-        self,
-        claim: tuple[ActorAddress, str],
-        spec: MethodSpec,
-        kwargs: Mapping[str, Any],
-        context: CallContext,
-        request: str,
-    ) -> tuple[bytes, bool]:
-        address, key = claim
+    async def _to_its_end(self, keyed: Keyed) -> tuple[bytes, bool]:
         try:
-            instance = await self._host.acquire(address, held=True, deadline=context.deadline)
+            instance = await self._host.acquire(keyed.address, held=True, deadline=keyed.context.deadline)
             assert instance is not None
             try:
-                return await self._claimed(instance, spec, kwargs, context, key, request)
+                return await self._claimed(instance, keyed)
             finally:
                 self._host.release(instance)
         finally:
-            self._running.discard(claim)
+            self._running.discard((keyed.address, keyed.key))
 
-    async def _claimed(
-        self,
-        instance: Instance,
-        spec: MethodSpec,
-        kwargs: Mapping[str, Any],
-        context: CallContext,
-        key: str,
-        request: str,
-    ) -> tuple[bytes, bool]:
+    async def _claimed(self, instance: Instance, keyed: Keyed) -> tuple[bytes, bool]:
         def claim(tx: Transaction) -> tuple[bytes | None] | None:
-            stored = self._look_up(tx, key, request)
+            stored = self._look_up(tx, keyed)
             if stored is None:
                 tx.execute(
                     "INSERT INTO main._duralite_idempotency (key, request, answer, created) VALUES (?, ?, NULL, ?)",
-                    (key, request, tx.now),
+                    (keyed.key, keyed.request, tx.now),
                 )
             return stored
 
         def settle(answer: bytes | None) -> Any:
             def write(tx: Transaction) -> None:
                 if answer is None:
-                    tx.execute("DELETE FROM main._duralite_idempotency WHERE key = ?", (key,))
+                    tx.execute("DELETE FROM main._duralite_idempotency WHERE key = ?", (keyed.key,))
                 else:
                     tx.execute(
-                        "UPDATE main._duralite_idempotency SET answer = ? WHERE key = ?", (answer, key)
+                        "UPDATE main._duralite_idempotency SET answer = ? WHERE key = ?", (answer, keyed.key)
                     )
 
             return instance.run_unit(write).future
@@ -183,7 +156,9 @@ class Once:
                 )
             return stored[0], True
         try:
-            answer = await self._host.call(instance.address, spec, kwargs, context, wire=True)
+            answer = await self._host.call(
+                instance.address, keyed.spec, keyed.kwargs, keyed.context, wire=True
+            )
             if type(answer) is not bytes:
                 raise InputError(
                     "This method streams its answer, which cannot be kept for an Idempotency-Key.",
@@ -195,20 +170,22 @@ class Once:
         await settle(answer)
         return answer, False
 
-    def _look_up(self, tx: Transaction, key: str, request: str) -> tuple[bytes | None] | None:
+    def _look_up(self, tx: Transaction, keyed: Keyed) -> tuple[bytes | None] | None:
         """Return the stored answer in a tuple (None in it: claimed), or None for a new key; forget old ones."""
         tx.execute(
             "DELETE FROM main._duralite_idempotency WHERE key IN ("
             "SELECT key FROM main._duralite_idempotency WHERE created < ? LIMIT ?)",
             (tx.now - self._keep_s, _FORGET_AT_ONCE),
         )
-        row = tx.one("SELECT request, answer, created FROM main._duralite_idempotency WHERE key = ?", (key,))
+        row = tx.one(
+            "SELECT request, answer, created FROM main._duralite_idempotency WHERE key = ?", (keyed.key,)
+        )
         if row is None:
             return None
         if row[2] < tx.now - self._keep_s:
-            tx.execute("DELETE FROM main._duralite_idempotency WHERE key = ?", (key,))
+            tx.execute("DELETE FROM main._duralite_idempotency WHERE key = ?", (keyed.key,))
             return None
-        if row[0] != request:
+        if row[0] != keyed.request:
             raise IdempotencyConflict(
                 "This Idempotency-Key came before with another request.",
                 hint="Use a new key for each new request.",

@@ -23,7 +23,7 @@ from runtime.gateway.rates import Rates
 from runtime.gateway.routes import Route, Routes, Target
 from runtime.gateway.transfers import send_download, take_upload
 from runtime.host import Host
-from runtime.idempotency import Once, check_key, fingerprint
+from runtime.idempotency import Keyed, Once, check_key, fingerprint
 from runtime.ids import ActorAddress, check_name
 from runtime.instance import Wrap
 from runtime.method import MethodSpec
@@ -273,7 +273,7 @@ class Calls:
         request = fingerprint(
             route.spec.name, {k: v for k, v in kwargs.items() if k != route.upload}, content
         )
-        answer, replayed = await self._once.call(address, route.spec, kwargs, context, key, request)
+        answer, replayed = await self._once.call(Keyed(address, route.spec, kwargs, context, key, request))
         if replayed:
             x.add_header(b"idempotent-replay", b"true")
         elif route.spec.scope == "run":
