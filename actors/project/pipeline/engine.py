@@ -7,7 +7,6 @@ meanwhile, and nothing that runs here can change it.
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,14 +47,19 @@ def _type_of(data: Mapping[str, Any]) -> Any:
 
 
 class RunningEngine:
-    """Stages and probes on a connection; `target` is the file for results, None when nothing is to be written."""
+    """Stages and probes on a connection; `target` is the file for results, None when nothing is to be written.
 
-    def __init__(self, target: Path | None, report: Callable[[Mapping[str, Any]], None]) -> None:
+    Stages lie in `scratch`, a file that is made when the first one comes and removed in the end.
+    """
+
+    def __init__(
+        self, target: Path | None, report: Callable[[Mapping[str, Any]], None], scratch: Path
+    ) -> None:
         self._report = report
         self._stages = 0
         self._schemas: dict[str, str] = {}
-        self._scratch: Path | None = None if target is None else target.with_name(target.name + ".stages")
-        self._own: Path | None = None
+        self._scratch = scratch
+        self._has_scratch = False
         self._kept = False
         self.connection = sqlite3.connect(
             ":memory:" if target is None else target.absolute().as_uri(), uri=True, isolation_level=None
@@ -65,8 +69,6 @@ class RunningEngine:
                 "PRAGMA temp_store=FILE; PRAGMA trusted_schema=OFF;" + _OWN.format("main")
             )
             self.functions = Functions(self.connection)
-            if self._scratch is not None:
-                self._attach_scratch(self._scratch)
         except BaseException:
             self.connection.close()
             raise
@@ -74,15 +76,8 @@ class RunningEngine:
     def close(self) -> None:
         """Close the files and remove the stages."""
         self.connection.close()
-        if self._scratch is not None:
+        if self._has_scratch:
             remove_staging(self._scratch)
-        if self._own is not None:
-            self._own.rmdir()
-
-    def _attach_scratch(self, path: Path) -> None:
-        remove_staging(path)
-        self.connection.execute("ATTACH ? AS stages", (path.absolute().as_uri(),))
-        self.connection.executescript(_OWN.format("stages"))
 
     def attach(self, file: str) -> str:
         """Open another file read-only and return the name of its schema.
@@ -128,10 +123,11 @@ class RunningEngine:
         return table
 
     def _scratch_file(self) -> None:
-        if self._scratch is None:
-            self._own = Path(tempfile.mkdtemp(prefix="duralite-pipeline-"))
-            self._scratch = self._own / "stages"
-            self._attach_scratch(self._scratch)
+        if not self._has_scratch:
+            remove_staging(self._scratch)
+            self._has_scratch = True
+            self.connection.execute("ATTACH ? AS stages", (self._scratch.absolute().as_uri(),))
+            self.connection.executescript(_OWN.format("stages"))
 
     @contextmanager
     def writing(self, part: Path) -> Iterator[None]:

@@ -66,7 +66,7 @@ def execute(args: dict[str, Any], report: Report) -> dict[str, Any]:
     staging = Path(args["staging"])
     remove_staging(staging)
     try:
-        with closing(RunningEngine(staging, report)) as engine:
+        with closing(RunningEngine(staging, report, staging.with_name(staging.name + ".stages"))) as engine:
             source, find = _tables(engine, args)
             draft = Draft(source, engine=engine, resolve=find)
 
@@ -104,7 +104,7 @@ def preview(args: dict[str, Any], report: Report) -> dict[str, Any]:
         raise InputError(f"There is no step {upto}: the pipeline has {len(steps)} steps.")
     limit = max(0, min(int(args.get("limit") or PREVIEW_ROWS), PREVIEW_ROWS))
     folder = StageFolder(Path(args["cache"]), int(args.get("cache_bytes") or 512 * 1024 * 1024))
-    with closing(RunningEngine(None, report)) as engine:
+    with closing(RunningEngine(None, report, folder.scratch())) as engine:
         shown = _Preview(engine, folder, args, steps[:upto])
         draft = shown.draft()
         shown.finish(draft)

@@ -37,6 +37,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_CALCULATIONS: dict[str, type[Sql]] = {"+": exp.Add, "-": exp.Sub, "*": exp.Mul}
 _WORDS = {"&&": "and", "||": "or", "!": "not"}
 
 
@@ -283,10 +284,9 @@ def _calculated(left: Node, sign: str, right: Node) -> Node:
     if sign == "%":
         return Node(call("dl_modulo", a, b), "integer" if whole else "number")
     chain = (exp.Add, exp.Sub, exp.Mul) if sign != "*" else (exp.Mul,)
-    kind = {"+": exp.Add, "-": exp.Sub, "*": exp.Mul}[sign]
     first = a.copy() if isinstance(a, chain) else _operand(a)
     # Not "integer", even of two: what is beyond 64 bits becomes a REAL.
-    return Node(kind(this=first, expression=_operand(b)), "number")
+    return Node(_CALCULATIONS[sign](this=first, expression=_operand(b)), "number")
 
 
 def _compared(left: Node, sign: str, right: Node) -> Sql:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from .step import BaseStep
 from .steps import dump_steps
 
 __all__ = ("StageFolder", "stage_keys")
+
+_LEFT_S = 3_600
 
 
 def stage_keys(source: Any, steps: Sequence[BaseStep]) -> list[str]:
@@ -62,13 +65,23 @@ class StageFolder:
         part.replace(self.path(key))
         return self.path(key)
 
+    def scratch(self) -> Path:
+        """Return a path for stages that are of use to this process alone."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / f"scratch.{os.getpid()}.part"
+
     def trim(self) -> None:
-        """Remove what was not used for longest until the folder is within its bound."""
+        """Remove what was not used for longest until the folder is within its bound, and what a killed worker left."""
         files = []
         with suppress(OSError):
             for entry in os.scandir(self.folder):
                 with suppress(OSError):
                     facts = entry.stat()
+                    if entry.name.endswith(".part"):
+                        # Nothing takes so long; what is being written now is not of this age.
+                        if facts.st_mtime < time.time() - _LEFT_S:
+                            Path(entry.path).unlink()
+                        continue
                     files.append((facts.st_mtime, facts.st_size, entry.path))
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):

@@ -22,7 +22,13 @@ from runtime.errors import InputError
 
 TABLE = Table(
     "d1",
-    (Field("name"), Field("amount", "number", 2), Field("born", "date"), Field("paid", "boolean"), Field("Name ")),
+    (
+        Field("name"),
+        Field("amount", "number", 2),
+        Field("born", "date"),
+        Field("paid", "boolean"),
+        Field("Name "),
+    ),
     "live",
 )
 
@@ -124,7 +130,10 @@ def test_the_sql_that_is_shown_can_be_read_by_sqlite() -> None:
 
 def test_steps_can_be_put_in_another_order_and_are_checked_again() -> None:
     steps = parse_steps(
-        [{"operation": "rename_column", "oldName": "name", "newName": "who"}, {"operation": "trim", "columns": ["who"]}]
+        [
+            {"operation": "rename_column", "oldName": "name", "newName": "who"},
+            {"operation": "trim", "columns": ["who"]},
+        ]
     )
     turned = check_order(steps, [2, 1])
     assert [s.name for s in turned] == ["trim", "rename_column"]

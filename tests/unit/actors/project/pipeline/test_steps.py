@@ -73,8 +73,14 @@ def test_the_list_for_models_has_all_operations() -> None:
         ({"operation": "limit", "count": -1}, '"count": Input should be greater than or equal to 0'),
         ({"operation": "limit", "count": 1e400}, '"count"'),
         ({"operation": "bin", "column": "a", "newColumn": "b"}, "give either `limits` or `width`"),
-        ({"operation": "filter", "column": "a", "operator": "likes", "value": 1}, '"operator": Input should be'),
-        ({"operation": "filter", "conditions": [{"column": "a"}]}, "a comparison needs `column` and `operator`"),
+        (
+            {"operation": "filter", "column": "a", "operator": "likes", "value": 1},
+            '"operator": Input should be',
+        ),
+        (
+            {"operation": "filter", "conditions": [{"column": "a"}]},
+            "a comparison needs `column` and `operator`",
+        ),
         ({"operation": "filter"}, "a comparison needs"),
         ({"operation": "trim", "columns": []}, '"columns"'),
         ("trim", "a step is an object, not str"),
@@ -88,14 +94,18 @@ def test_a_bad_step_says_what_to_write(step: Any, said: str) -> None:
     assert e.value.status == 422 and (e.value.hint or not isinstance(step, dict))
 
 
-@pytest.mark.parametrize("data", ["trim", 7, None, {"a": 1}, [{"operation": "trim"}] * 501], ids=lambda d: str(d)[:20])
+@pytest.mark.parametrize(
+    "data", ["trim", 7, None, {"a": 1}, [{"operation": "trim"}] * 501], ids=lambda d: str(d)[:20]
+)
 def test_what_is_no_list_of_steps_is_refused(data: Any) -> None:
     with pytest.raises(InputError):
         parse_steps(data)
 
 
 def test_a_document_comes_back_and_a_later_version_is_refused() -> None:
-    steps = parse_steps([{"operation": "trim", "id": "x"}, {"operation": "limit", "count": 3, "enabled": False}])
+    steps = parse_steps(
+        [{"operation": "trim", "id": "x"}, {"operation": "limit", "count": 3, "enabled": False}]
+    )
     document = write_document(steps, name="tidy")
     assert document["format"] == "duralite.pipeline" and document["name"] == "tidy"
     assert read_document(document) == steps == parse_steps(document)
