@@ -39,13 +39,13 @@ METRICS = {
     "duralite_worker_tasks_open": "Tasks of worker processes by lane and state: running, waiting.",
     "duralite_worker_processes": "Worker processes that live, by lane.",
     "duralite_worker_tasks_total": "Tasks of worker processes that ended, by lane and outcome: done, failed.",
-    "duralite_runs_total": "Programs run in the sandbox through HTTP, by outcome.",
+    "duralite_runs_total": "Programs run in the sandbox through HTTP and MCP, by outcome.",
 }
 """Every metric and what it counts; the reference page is generated from it."""
 
 _STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _RUN_STATUS = re.compile(rb'^\{"status":"([a-z]+)"')
-_RUN_STATES = ("ok", "error", "limit", "crash", "protocol", "cancelled")
+_RUN_STATES = ("ok", "error", "limit", "crash", "protocol", "cancelled", "paused")
 
 
 class RouteMetrics:
