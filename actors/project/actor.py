@@ -39,9 +39,13 @@ PROJECT = replace(
     name="project",
     readable_internal=SESSION.readable_internal | {"_duralite_datasets", "_duralite_columns"},
     readable_prefix=PREFIX,
+    max_file_bytes=2**40,
     limits=replace(SESSION.limits, columns=2_000, sql_length=1_000_000),
 )
-"""What SQL of strangers may do in a project: all that it may in a session, and read the data tables."""
+"""What SQL of strangers may do in a project: all that it may in a session, and read the data tables.
+
+How large the file may grow is the operator's to say (limit `max_file_bytes`), not the policy's.
+"""
 
 
 class ProjectActor(

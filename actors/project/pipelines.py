@@ -132,7 +132,7 @@ class PipelineMethods:
         """
         wanted = await self._steps(pipeline_id, steps)
         async with self._tables(wanted) as tables:
-            plan = compile_pipeline(wanted, tables.source, tables.resolve)
+            plan = await _in_thread(compile_pipeline, wanted, tables.source, tables.resolve)
             return {
                 "steps": dump_steps(wanted),
                 "columns": [_shown(f) for f in plan.result],
@@ -157,9 +157,8 @@ class PipelineMethods:
         instance = self._instance
         wanted = await self._steps(pipeline_id, steps)
         async with self._tables(wanted) as tables:
-            compile_pipeline(
-                wanted, tables.source, tables.resolve
-            )  # what cannot work is told before anything runs
+            # What cannot work is told before anything runs.
+            await _in_thread(compile_pipeline, wanted, tables.source, tables.resolve)
         dumped = dump_steps(wanted)
         number = await instance.connection.run(
             partial(
@@ -209,7 +208,7 @@ class PipelineMethods:
                 hint=f"Use 0 to {most} as upToStep.",
             )
         async with self._tables(wanted) as tables:
-            compile_pipeline(wanted[:up_to_step], tables.source, tables.resolve)
+            await _in_thread(compile_pipeline, wanted[:up_to_step], tables.source, tables.resolve)
             found = await self._instance.host.services["workers"].run(
                 "actors.project.pipeline.execute:preview",
                 {

@@ -11,34 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from actors.project.actor import ProjectActor
 from runtime.clock import SystemClock
 from runtime.host import Host
 from runtime.namespace import Stub
 from runtime.testing import harness
+from tests.unit.actors.project.parts import SALES, Quiet
 
 Import = Callable[..., Awaitable[Any]]
-
-SALES = """city,amount,paid,day
-Berlin,10.50,true,2024-01-01
-Rom,20.25,false,2024-01-02
-Berlin,,true,2024-01-03
-Oslo,5.00,true,
-Rom,100.00,false,2024-02-01
-,7.25,,2024-02-02
-"""
-
-
-class Quiet(ProjectActor, type_name="project"):
-    """A project without a sandbox, which starts at once."""
-
-    @classmethod
-    async def start_type(cls, host: Host) -> None:
-        """Start nothing."""
-
-    @classmethod
-    async def stop_type(cls, host: Host) -> None:
-        """Stop nothing."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

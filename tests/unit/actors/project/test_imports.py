@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from actors.project.actor import ProjectActor
 from runtime.clock import SystemClock
 from runtime.errors import Conflict, Forbidden, InputError, NotFound, PayloadTooLarge, Unavailable
 from runtime.host import Host
 from runtime.namespace import Stub
 from runtime.streams import Upload
 from runtime.testing import harness
+from tests.unit.actors.project.parts import Quiet
 
 Import = Callable[..., Awaitable[Any]]
 ROWS = "".join(f"{i},name {i},{i / 7:.3f}\n" for i in range(20_000))
@@ -124,7 +124,7 @@ async def test_a_cancelled_import_leaves_what_was(host: Host, sales: Stub, tmp_p
 
 async def test_what_a_crash_left_half_filled_is_gone_at_the_next_opening(tmp_path: Path) -> None:
     """And its number in the catalogue too."""
-    async with harness(tmp_path / "data", ProjectActor, clock=SystemClock()) as host:
+    async with harness(tmp_path / "data", Quiet, clock=SystemClock()) as host:
         project = host.namespace("project").get("p")
         instance = await host.acquire(project.address)
         assert instance is not None
@@ -134,7 +134,7 @@ async def test_what_a_crash_left_half_filled_is_gone_at_the_next_opening(tmp_pat
             tx.execute("CREATE TABLE main._duralite_d1 (row_id INTEGER PRIMARY KEY, c0)")
 
         await instance.connection.run(half)
-    async with harness(tmp_path / "data", ProjectActor, clock=SystemClock()) as host:
+    async with harness(tmp_path / "data", Quiet, clock=SystemClock()) as host:
         project = host.namespace("project").get("p")
         assert await _tables(host, project) == 0
         file = tmp_path / "x.csv"
@@ -144,14 +144,14 @@ async def test_what_a_crash_left_half_filled_is_gone_at_the_next_opening(tmp_pat
 
 async def test_views_that_were_dropped_come_back_at_the_next_opening(tmp_path: Path) -> None:
     """They belong to the project, whatever its user's SQL did."""
-    async with harness(tmp_path / "data", ProjectActor, clock=SystemClock()) as host:
+    async with harness(tmp_path / "data", Quiet, clock=SystemClock()) as host:
         project = host.namespace("project").get("p")
         file = tmp_path / "x.csv"
         file.write_text("a\n1\n")
         await project.import_path(str(file), wait=True)
         await project.exec("DROP VIEW raw_data")
         await project.exec("DROP VIEW columns")
-    async with harness(tmp_path / "data", ProjectActor, clock=SystemClock()) as host:
+    async with harness(tmp_path / "data", Quiet, clock=SystemClock()) as host:
         project = host.namespace("project").get("p")
         assert (await project.query("SELECT data FROM raw_data")).rows == [{"data": '{"a":1}'}]
 
@@ -174,7 +174,7 @@ async def test_the_original_can_be_parsed_again(host: Host, project: Stub, tmp_p
 async def test_an_original_over_the_limit_is_not_kept(tmp_path: Path) -> None:
     """Nor is one from before, which is not the project's data any more."""
     limits = {"max_original_bytes": 100}
-    async with harness(tmp_path / "d", ProjectActor, clock=SystemClock(), limits=limits) as host:
+    async with harness(tmp_path / "d", Quiet, clock=SystemClock(), limits=limits) as host:
         project = host.namespace("project").get("p")
         await project.parse(upload(tmp_path, b"a\n1\n"))
         await project.parse(upload(tmp_path, b"a\n" + b"1\n" * 200))
@@ -217,7 +217,7 @@ def ok(body: bytes, *headers: bytes) -> bytes:
 @asynccontextmanager
 async def fetching(tmp_path: Path, *hosts: str, **limits: Any) -> AsyncIterator[Stub]:
     async with harness(
-        tmp_path / "data", ProjectActor, clock=SystemClock(), import_hosts=hosts, limits=limits
+        tmp_path / "data", Quiet, clock=SystemClock(), import_hosts=hosts, limits=limits
     ) as host:
         yield host.namespace("project").get("p")
         assert left(host) == []
@@ -281,3 +281,33 @@ async def test_a_redirect_within_the_host_is_followed(tmp_path: Path) -> None:
     async with fetching(tmp_path, "127.0.0.1") as project, web(moved, ok(b"a\n1\n")) as port:
         job = await project.import_url(f"http://127.0.0.1:{port}/x", wait=True)
         assert (job.state, job.result["filename"]) == ("done", "there.csv")
+
+
+async def test_a_project_deleted_in_the_middle_of_an_import_leaves_nothing(
+    host: Host, project: Stub, tmp_path: Path
+) -> None:
+    """Neither the file, nor what the worker was writing; the name is free."""
+    file = tmp_path / "big.csv"
+    file.write_text("i,name,v\n" + ROWS * 10)
+    await project.import_path(str(file))
+    assert await host.delete(project.address)
+    assert left(host) == []
+    path = host.path_of(project.address)
+    assert list(path.parent.glob(f"{path.stem}*")) == []
+    await project.save_state("k", 1)
+    assert await project.list_jobs() == []
+
+
+async def test_a_service_that_ends_in_the_middle_of_an_import_says_so_afterwards(tmp_path: Path) -> None:
+    """The job is not left running, and the next import may begin."""
+    file = tmp_path / "big.csv"
+    file.write_text("i,name,v\n" + ROWS * 10)
+    limits = {"drain_s": 0.05}
+    async with harness(tmp_path / "d", Quiet, clock=SystemClock(), limits=limits) as host:
+        record = await host.namespace("project").get("p").import_path(str(file))
+    assert list((tmp_path / "d" / "tmp").iterdir()) == []
+    async with harness(tmp_path / "d", Quiet, clock=SystemClock()) as host:
+        project = host.namespace("project").get("p")
+        job = await project.get_job(record.id)
+        assert (job.state, job.error["code"]) == ("failed", "interrupted")
+        assert (await project.import_path(str(file), wait=True)).state == "done"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from runtime.errors import Conflict, InputError, NotFound
+from runtime.clock import SystemClock
+from runtime.errors import Conflict, DuraliteError, InputError, NotFound
 from runtime.namespace import Stub
+from runtime.testing import harness
+from tests.unit.actors.project.parts import SALES, Quiet
 
 Import = Callable[..., Awaitable[Any]]
 
@@ -281,3 +285,40 @@ async def test_questions_are_answered_with_what_was_understood(sales: Stub) -> N
     with pytest.raises(InputError) as caught:
         await sales.ask("do you like it here?")
     assert caught.value.extra["forms"]
+
+
+async def as_select(question: str, columns: list[dict[str, str]], view: str) -> str:
+    """Answer as a model would that writes SQL."""
+    return f"SELECT count(*) AS n FROM \"{view}\" WHERE city = '{columns[0]['name'] and 'Rom'}'"
+
+
+def as_sentence(question: str, columns: list[dict[str, str]], view: str) -> str:
+    """Answer as a model would that knows the grammar."""
+    return "how many different city"
+
+
+async def as_harm(question: str, columns: list[dict[str, str]], view: str) -> str:
+    """Answer as nobody should."""
+    return "WITH x AS (SELECT 1) DELETE FROM _duralite_columns"
+
+
+@pytest.mark.parametrize(
+    ("hook", "rows"),
+    [("as_select", [{"n": 2}]), ("as_sentence", [{"count": 4}]), ("as_harm", None), ("gone", None)],
+)
+async def test_a_hook_is_asked_for_what_was_not_understood(tmp_path: Path, hook: str, rows: Any) -> None:
+    """What it says runs like SQL of a caller: read only, and through the guard."""
+    async with harness(
+        tmp_path / "d", Quiet, clock=SystemClock(), ask_hook=f"tests.unit.actors.project.test_reading:{hook}"
+    ) as host:
+        project = host.namespace("project").get("p")
+        file = tmp_path / "s.csv"
+        file.write_text(SALES)
+        await project.import_path(str(file), wait=True)
+        assert (await project.ask("how many rows")).by == "grammar"
+        if rows is None:
+            with pytest.raises(DuraliteError):
+                await project.ask("what do you think?")
+        else:
+            answer = await project.ask("what do you think?")
+            assert (answer.rows, answer.by, answer.question) == (rows, "hook", "what do you think?")
