@@ -143,7 +143,7 @@ class Lint:
             elif inside in ("subprocess", "threading") or name in ("os.system", "os.popen", "os.fork"):
                 hint = "There are no processes or threads here; gather calls of tools with asyncio.gather."
             self._warn(call, f"{name} is refused in the sandbox.", hint, "outside")
-        elif name == "time.sleep":
+        elif name == "time.sleep" and not _is_short(call):
             self._warn(
                 call,
                 "Sleeping uses up the run's wall time.",
@@ -242,6 +242,12 @@ class Lint:
     def _whole(self, node: ast.AST, message: str) -> None:
         hint = "Add LIMIT, or aggregate in SQL; show the count and a few rows."
         self._warn(node, message, hint, "whole_result")
+
+
+def _is_short(call: ast.Call) -> bool:
+    """Tell whether a call sleeps for a tenth of a second at most."""
+    value = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
+    return isinstance(value, int | float) and value <= 0.1
 
 
 def _argument(call: ast.Call, number: int, name: str) -> ast.expr | None:
