@@ -469,6 +469,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "Tools for every public method of every actor type, with schemas, annotations, and answers that fit them.",
         f"{_MCP}test_every_tool_of_every_type_can_be_called_and_answers_as_its_schema_says",
         f"{_MCP}test_the_description_of_the_code_tool_keeps_to_its_budget",
+        f"{_MCP}test_what_a_program_gives_beyond_the_limit_is_cut_and_said_so",
         f"{_GATEWAY}mcp/test_tools.py::test_each_public_method_of_each_type_is_a_tool_and_no_other_is",
         f"{_GATEWAY}mcp/test_calls.py::test_bad_arguments_are_named_and_nothing_runs",
     ),
@@ -581,5 +582,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{_PROJECTS}test_kill_9_in_an_import_leaves_the_old_data",
         f"{_PROJECTS}test_kill_9_in_a_pipeline_and_in_an_export",
         f"{_PROJECT}test_views.py::test_sql_of_strangers_reads_data_tables_and_never_changes_them",
+    ),
+    _row(
+        "pj-08",
+        f"{PROJECT}, Testing Plan: all operations and edge cases; Phase 4",
+        "Results of pipelines equal those of plain rows and of DuckDB; a preview shows the first rows of a run.",
+        "properties/test_pipelines.py::test_a_pipeline_gives_what_plain_rows_give",
+        "properties/test_pipelines.py::test_a_preview_shows_the_first_rows_of_the_result",
+        "properties/test_pipelines_duckdb.py::test_a_pipeline_gives_what_duckdb_gives",
+        "properties/test_pipelines_duckdb.py::test_ten_steps_over_many_rows_give_what_duckdb_gives",
+        "unit/actors/project/pipeline/test_operations.py::test_a_column_of_text",
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from runtime.ids import ActorAddress
 from sandbox.tools.staging import stage
 from sandbox.tools.toolbox import ToolAnswer
 
-__all__ = ("LedgerSession", "ledger", "open_gate")
+__all__ = ("LedgerSession", "LedgerTools", "ledger", "open_gate")
 
 _N = (ParamSpec("n"),)
 _GATED = (ParamSpec("n"), ParamSpec("gate", False, None))
@@ -32,7 +32,12 @@ SPECS = (
 
 
 class LedgerTools:
-    """Answers like a toolbox. A call with a gate waits until the file of that name is there."""
+    """Answers like a toolbox. A call with a gate waits until the file of that name is there.
+
+    `delay` gives the seconds that a call takes: with chance in it, calls end in any order.
+    """
+
+    delay: ClassVar[Callable[[], float] | None] = None
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,6 +62,8 @@ class LedgerTools:
         if gate := given.get("gate"):
             while not (self._folder / gate).exists():
                 await asyncio.sleep(0.002)
+        if LedgerTools.delay is not None:
+            await asyncio.sleep(LedgerTools.delay())
         if spec.name == "fail":
             raise ToolError(f"no {n} here")
         if spec.name == "items":

@@ -17,6 +17,16 @@ from tests.unit.sandbox.runs.conftest import Ground
 QUICK = Limits(drain_s=0.01)
 
 
+ON_MONTY = """
+import asyncio
+db.exec("CREATE TABLE t (n)")
+made = await asyncio.gather(tools.shop.order(1), tools.shop.look(2), tools.shop.order(3))
+db.exec("INSERT INTO t VALUES (5)")
+last = await tools.shop.put(4, "g")
+[[each["n"] for each in made], last["n"], len(db.query("SELECT * FROM t"))]
+"""
+
+
 async def ended(session: Stub, run: str) -> Any:
     """Return a run's record when it has ended."""
     async with asyncio.timeout(30):
@@ -273,3 +283,21 @@ async def test_a_staged_result_is_written_once(ground: Ground) -> None:
         assert (record.state, record.value) == ("ok", ["things", 5]), record.error
         assert record.effects["write_calls"] == 2
     assert ledger(ground.folder) == ["items 5", "put 1", "put 1"]
+
+
+async def test_the_other_engine_goes_on_and_pauses_in_the_same_way(ground: Ground) -> None:
+    async with ground.host(limits=QUICK, engine="monty") as host:
+        session = host.namespace("session").get("a")
+        await session.run(ON_MONTY, background=True)
+        await until(lambda: len(ledger(ground.folder)) == 4)
+        run = (await session.list_runs()).items[0].id
+    open_gate(ground.folder, "g")
+    async with ground.host(engine="monty") as host:
+        session = host.namespace("session").get("a")
+        record = await ended(session, run)
+        assert (record.state, record.value) == ("ok", [[1, 2, 3], 4, 1]), record.error
+        paused = await session.run("(await tools.shop.order(5))['n']", ask=["tools.*"])
+        await session.approve(paused.id)
+        assert (await ended(session, paused.id)).value == 5
+    done = ledger(ground.folder)
+    assert sorted(done) == ["look 2", "order 1", "order 3", "order 5", "put 4", "put 4"]
