@@ -94,8 +94,8 @@ class Dataset:
         Raises:
             NotFound: no such column; the hint lists the nearest ones.
         """
-        for spelled in (lambda f: f.name == name, lambda f: f.sql_name == name):
-            if found := [f for f in self.fields if spelled(f)]:
+        for attribute in ("name", "sql_name"):
+            if found := [f for f in self.fields if getattr(f, attribute) == name]:
                 return found[0]
         folded = name.strip().casefold()
         alike = [f for f in self.fields if f.name.strip().casefold() == folded]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -169,7 +169,7 @@ async def _consult(hook: str, question: str, dataset: Dataset) -> str:
     """Return what the operator's hook makes of a question: a SELECT, or a sentence of the grammar."""
     module, _, name = hook.partition(":")
     try:
-        function: Callable[..., Awaitable[str]] = getattr(import_module(module), name)
+        function: Callable[..., Any] = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise Unavailable(
             f"The hook of ask cannot be loaded: {error}.", hint="Set ask_hook to module:function."
