@@ -9,10 +9,20 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+import orjson
+from pydantic import BaseModel
 
+from actors.project.pipeline.formula_functions import FUNCTIONS
+from actors.project.pipeline.operations import OPERATIONS as STEPS
+from actors.project.pipeline.operations.compare import Condition
+from actors.project.pipeline.operations.groups import Aggregate
+from actors.project.pipeline.operations.rows import SortKey
+from actors.project.pipeline.operations.tables import JoinKey
+from actors.project.pipeline.step import BaseStep
+from actors.project.pipeline.table import ColumnType
 from actors.project.ask import EXAMPLES
 from actors.project.filters import OPERATORS
 from actors.project.sampling import KINDS
@@ -344,6 +354,64 @@ joined by `and` and `or`.
 {table(("form", "for instance"), forms)}"""
 
 
+def pipelines_page() -> str:
+    parts = [operation_section(name, cls) for name, cls in STEPS.items()]
+    functions = [(f"`{f.signature}`", f.summary) for f in FUNCTIONS.values()]
+    types = [(f"`{t}`",) for t in get_args(ColumnType)]
+    listed = ", ".join(f"[`{name}`](#{name})" for name in STEPS)
+    return f"""# Pipelines
+
+The operations of a [pipeline](../explanation/pipelines.md), each with its settings. A step is an object with
+`operation` and the settings beside it; `{{"type": …, "config": {{…}}}}` and `camelCase` are read as well. Every step
+may have an `id` and `enabled`: false leaves it out. `pipeline_operations` gives all of this to a program, with a JSON
+Schema for each operation.
+
+Types of columns: {", ".join(cells[0] for cells in types)}.
+
+{listed}
+
+{chr(10).join(parts)}
+{chr(10).join(map(part_section, (Condition, SortKey, Aggregate, JoinKey)))}
+## Formulas
+
+What `compute` reads: `+ - * / %`, `&` to join text, `= <> < <= > >=`, `and`, `or`, `not`, parentheses, text in single
+or double quotes, `true`, `false`, `null`. A column stands by its name, or in `[ ]` if the name has spaces.
+
+{table(("function", "gives"), functions)}"""
+
+
+def part_section(cls: type[BaseModel]) -> str:
+    """Return the section of a model that stands inside steps."""
+    first = inspect.cleandoc(cls.__doc__ or "")
+    rows = [
+        (f"`{key}`", choices(cls, key), field.description or "") for key, field in cls.model_fields.items()
+    ]
+    return f"## {cls.__name__}\n\n{first}\n\n{table(('setting', 'one of', ''), rows)}"
+
+
+def choices(cls: type[BaseModel], key: str) -> str:
+    """Return the values that a setting may have, where they are listed."""
+    schema = cls.model_json_schema(by_alias=False)
+    found = schema.get("$defs", {}).get(cls.__name__, schema)["properties"][key]
+    options = [o for part in (found, *found.get("anyOf", ())) for o in part.get("enum", ())]
+    return ", ".join(f"`{o}`" for o in options)
+
+
+def operation_section(name: str, cls: type[BaseStep]) -> str:
+    fields = {k: f for k, f in cls.model_fields.items() if k not in ("operation", "id", "enabled")}
+    schema = cls.model_json_schema(by_alias=False)["properties"]
+    rows = [
+        (
+            f"`{key}`",
+            "yes" if field.is_required() else f"no (`{orjson.dumps(schema[key].get('default')).decode()}`)",
+            (field.description or "") + (f" One of {options}." if (options := choices(cls, key)) else ""),
+        )
+        for key, field in fields.items()
+    ]
+    settings = table(("setting", "needed", ""), rows) if rows else "No settings.\n"
+    return f"### {name}\n\n{cls.summary()}\n\n```json\n{orjson.dumps(dict(cls.example)).decode()}\n```\n\n{settings}"
+
+
 def checks_page() -> str:
     errors = [(f"`{rule}`", text) for rule, text in CHECKS.items() if not rule.startswith("lint.")]
     lint = [(f"`{rule}`", text) for rule, text in CHECKS.items() if rule.startswith("lint.")]
@@ -407,6 +475,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "http.md": http_page,
     "projects.md": projects_page,
+    "pipelines.md": pipelines_page,
     "helpers.md": helpers_page,
     "checks.md": checks_page,
     "engines.md": engines_page,
