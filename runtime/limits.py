@@ -147,7 +147,7 @@ class Limits(BaseModel):
     )
     mcp_body_bytes: int = _limit(4 * MIB, "bytes", "One MCP message; data beyond goes over HTTP.", ge=1024)
     mcp_result_bytes: int = _limit(
-        256 * KIB, "bytes", "JSON of one tool's answer or one resource: models pay for each byte.", ge=1024
+        96 * KIB, "bytes", "JSON of one tool's answer or one resource: models pay for each byte.", ge=1024
     )
     mcp_docs_tokens: int = _limit(
         2_000, "tokens", "The description of run_code, a quarter of its characters.", ge=200

@@ -22,6 +22,7 @@ from runtime.gateway.mcp.server import McpServer
 from runtime.gateway.testing import live_server
 from runtime.registry import Registry
 from runtime.testing import harness
+from runtime.values import dumps
 from tests.unit.runtime.gateway.mcp.desk import BOTH, over_http
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,6 +177,33 @@ async def test_the_description_of_the_code_tool_keeps_to_its_budget(tmp_path: Pa
         tool = (await client.list_tools()).tools[0]
         assert tool.name == "run_code" and tool.description is not None
         assert "db.query(" in tool.description and len(tool.description) <= 4 * 1_500
+
+
+@pytest.mark.parametrize("name", ["run_code", "session_run"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "[{'n': n, 'text': 'x' * 50} for n in range(2_000)]",
+        "'\"\u2603' * 20_000",
+        "for n in range(5_000): print('line', n)\n1",
+        "for n in range(5_000): print('line', n)\nlist(range(50_000))",
+        "for n in range(300): db.query('SELECT 1')\n['é'] * 30_000",
+        "print('x' * 100_000)\n1 / 0",
+    ],
+)
+async def test_what_a_program_gives_beyond_the_limit_is_cut_and_said_so(
+    tmp_path: Path, name: str, code: str
+) -> None:
+    most = 20_000
+    async with client_by("memory", tmp_path / "data", BOTH[0], mcp_result_bytes=most) as client:
+        await client.list_tools()
+        result = await client.call_tool(name, {"code": code})
+        answer = result.structured_content
+        ran = answer if name == "run_code" else answer["result"]
+        assert not result.is_error and len(dumps(answer)) <= most + 50
+        assert ran["truncated"] and ran["limit"] == "mcp_result_bytes"
+        assert "left out" in ran["note"] or "here are the first" in ran["note"]
+        assert ran["status"] == ("error" if "1 / 0" in code else "ok") and ran["id"]
 
 
 async def test_the_end_of_stdin_ends_the_server_and_its_data_is_kept(tmp_path: Path) -> None:

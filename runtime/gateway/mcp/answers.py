@@ -13,25 +13,33 @@ from mcp_types import INVALID_PARAMS, INVALID_REQUEST, CallToolResult, TextConte
 
 from runtime.errors import DuraliteError, LimitExceeded
 from runtime.gateway.mcp.tools import ToolEntry
-from runtime.storage.rows import encode
 from runtime.values import dumps, loads
 
 __all__ = ("answered", "failed", "protocol_error", "structured")
+
+_LIMIT = "mcp_result_bytes"
+# What a run's answer has, whatever type it ran in; and room for the note that says what was left out.
+_RUN = frozenset({"status", "value", "logs", "truncated", "limit", "note"})
+_NOTE = 400
 
 
 def answered(entry: ToolEntry, answer: bytes, most: int) -> CallToolResult:
     """Return a method's answer, given as JSON, within `most` bytes.
 
-    Rows beyond are cut, and said so; of anything else the whole is too large.
+    Rows beyond are cut, and so are a program's printed lines and its value; the answer says so. Of anything else the
+    whole is too large.
 
     Raises:
         LimitExceeded: it is too large; the call was done all the same.
     """
-    if len(answer) > most:
-        if not entry.has_rows:
-            raise too_large(len(answer), most)
-        answer = dumps(_cut(loads(answer), most))
     value = loads(answer)
+    if len(answer) > most:
+        if entry.has_rows:
+            value = _cut_rows(value, most)
+        elif entry.spec.scope == "run" and isinstance(value, dict) and value.keys() >= _RUN:
+            value = _cut_run(value, most)
+        else:
+            raise too_large(len(answer), most)
     return structured({"result": value} if entry.wrapped else value)
 
 
@@ -45,21 +53,49 @@ def too_large(size: int, most: int) -> LimitExceeded:
     return LimitExceeded(
         f"The call was done, and its answer of {size:,} bytes is over the {most:,} bytes of one tool answer.",
         hint="Ask for less: a LIMIT, fewer columns, a summary; or keep the data in a table and work on it in run_code.",
-        limit="mcp_result_bytes",
+        limit=_LIMIT,
         done=True,
     )
 
 
-def _cut(answer: dict[str, Any], most: int) -> dict[str, Any]:
+def _cut_rows(answer: dict[str, Any], most: int) -> dict[str, Any]:
     rows: list[Any] = answer["rows"]
-    room = most - len(dumps({**answer, "rows": [], "limit": "mcp_result_bytes"}))
-    kept = 0
-    for row in rows:
-        room -= len(encode(row)) + 1
+    room = most - len(dumps({**answer, "rows": [], "limit": _LIMIT}))
+    kept = _fitting(rows, room)
+    return {**answer, "rows": rows[:kept], "row_count": kept, "truncated": True, "limit": _LIMIT}
+
+
+def _cut_run(answer: dict[str, Any], most: int) -> dict[str, Any]:
+    """Return a run's answer with a part of what it printed, and the beginning of its value as text."""
+    lines, calls = answer["logs"], answer.get("calls", [])
+    value = dumps(answer["value"]).decode()
+    bare = {**answer, "logs": [], "value": None, "truncated": True, "limit": answer["limit"] or _LIMIT}
+    if len(dumps(bare)) > most // 2:
+        bare["calls"] = calls[: _fitting(calls, most // 8)]
+    room = max(0, most - len(dumps(bare)) - _NOTE)
+    shown = _fitting(lines, room // 2)
+    room -= len(dumps(lines[:shown]))
+    note = answer["note"] or ""
+    if shown < len(lines):
+        note += f" {len(lines) - shown:,} printed lines were left out."
+    # Text within text: each quotation mark takes two bytes.
+    if len(dumps(value)) > room:
+        keep = room // 2
+        note += f" The value has {len(value):,} characters as JSON; here are the first {keep:,}, as text."
+        kept: Any = value[:keep].encode()[:keep].decode("utf-8", "ignore")
+    else:
+        kept = answer["value"]
+    note += " Return a summary, and keep the data in a table."
+    return {**bare, "logs": lines[:shown], "value": kept, "note": note.strip()}
+
+
+def _fitting(items: list[Any], room: int) -> int:
+    """Return how many leading items have JSON within so many bytes."""
+    for number, item in enumerate(items):
+        room -= len(dumps(item)) + 1
         if room < 0:
-            break
-        kept += 1
-    return {**answer, "rows": rows[:kept], "row_count": kept, "truncated": True, "limit": "mcp_result_bytes"}
+            return number
+    return len(items)
 
 
 def failed(error: DuraliteError, request_id: str | None = None) -> CallToolResult:
