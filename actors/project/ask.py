@@ -33,6 +33,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from actors.project.sentence import COLUMN as C
+from actors.project.sentence import WORDS, Sentence, Unread, conditions, loose
+
 __all__ = ("EXAMPLES", "Meaning", "NotUnderstood", "read")
 
 _LONGEST = 1_000
@@ -104,23 +107,6 @@ _AGGREGATES = {
     "latest": "maximum",
     "median": "median",
 }
-# Words of the grammar: a column of such a name has to be quoted to be meant.
-_WORDS = frozenset(
-    """
-    a all and any are as ascending asc average avg between bin bins by columns common containing
-    contains count data describe desc descending different distinct distribution does duplicates each
-    empty ends equals fields find first for frequent from get give greatest has have highest histogram
-    how in is it largest last least lowest many max maximum me mean median min minimum missing more most
-    not null number of one or order ordered outliers per random row rows sample schema search select
-    show smallest sort sorted starts statistics stats sum summary than that the there to top total
-    unique value values what where which with
-    """.split()  # noqa: SIM905
-)
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"|`([^`]*)`|\'((?:[^\']|\'\')*)\'')
-_MARK = re.compile(r"⟨([cv])(\d+)⟩")
-C, V = r"⟨c(\d+)⟩", r"⟨v\d+⟩"
-_MARKS = "⟨⟩"
-
 _AGG = "(" + "|".join(_AGGREGATES) + ")"
 _LIST = r"(⟨c\d+⟩(?:\s*(?:,|and|, and)\s*⟨c\d+⟩)*)"
 _WHERE = r"(?:\s+(?:where|with|that have|whose|if|for which|when)\s+(?P<where>.+?))?"
@@ -129,147 +115,7 @@ _LIMIT = r"(?:\s+(?:limit|first|top)\s+(?P<limit>\d+))?"
 _SHOW = r"(?:(?:please\s+)?(?:show|give|list|get|select|display|return)\s+(?:me\s+)?)?(?:what (?:is|are|was|were)\s+)?(?:the\s+)?"
 
 
-class _Sentence:
-    """A question with its columns and quoted texts replaced by marks."""
-
-    def __init__(self, question: str, names: Sequence[str]) -> None:
-        self.names = list(names)
-        self.values: list[str] = []
-        text = question.replace("⟨", " ").replace("⟩", " ")
-        text = _QUOTED.sub(self._quoted, text)
-        self.text = re.sub(r"\s+", " ", self._mark_columns(text)).strip(" ?.!").strip()
-
-    def _quoted(self, found: re.Match[str]) -> str:
-        text = next(part for part in found.groups() if part is not None)
-        text = text.replace('""', '"').replace("''", "'")
-        # In double quotes or backticks a column's name is that column; in single quotes a text is a text.
-        if found[3] is None and (at := self._column(text)) is not None:
-            return f"⟨c{at}⟩"
-        self.values.append(text)
-        return f"⟨v{len(self.values) - 1}⟩"
-
-    def _column(self, text: str) -> int | None:
-        for spelled in (str, str.casefold, _loose):
-            fitting = [at for at, name in enumerate(self.names) if spelled(name) == spelled(text)]
-            if fitting:
-                return fitting[0]
-        return None
-
-    def _mark_columns(self, text: str) -> str:
-        spellings: dict[str, int] = {}
-        for at, name in enumerate(self.names):
-            for spelled in (name.casefold(), _loose(name)):
-                if spelled and spelled not in _WORDS and not spelled.isdigit():
-                    spellings.setdefault(spelled, at)
-        if not spellings:
-            return text
-        each = sorted(spellings, key=len, reverse=True)
-        pattern = re.compile(r"(?<![\w⟨])(?:" + "|".join(map(re.escape, each)) + r")(?![\w⟩])", re.IGNORECASE)
-        return pattern.sub(lambda found: f"⟨c{spellings[found[0].casefold()]}⟩", text)
-
-    def column(self, digits: str) -> str:
-        return self.names[int(digits)]
-
-    def columns(self, text: str) -> list[str]:
-        return list(dict.fromkeys(self.names[int(d)] for kind, d in _MARK.findall(text) if kind == "c"))
-
-    def value(self, text: str) -> Any:
-        """Return a value as it was written: a quoted text, a number, true or false, else the words."""
-        text = text.strip()
-        if (mark := _MARK.fullmatch(text)) is not None:
-            return self.values[int(mark[2])] if mark[1] == "v" else self.names[int(mark[2])]
-        if re.fullmatch(r"-?\d+", text) and len(text) < 19:
-            return int(text)
-        if re.fullmatch(r"-?\d+\.\d+(?:[eE][+-]?\d+)?", text):
-            return float(text)
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        return self.plain(text)
-
-    def plain(self, text: str) -> str:
-        """Return text with its marks turned back into words."""
-        return _MARK.sub(lambda m: self.values[int(m[2])] if m[1] == "v" else self.names[int(m[2])], text)
-
-
-def _loose(name: str) -> str:
-    return re.sub(r"[\s_\-]+", " ", name).strip().casefold()
-
-
-# Conditions: the longer words first, so that `is not empty` is not read as `is`.
-_OPERATORS: tuple[tuple[str, str], ...] = (
-    (r"(?:is|are) not (?:empty|missing|null|blank)|is present|has a value", "not_empty"),
-    (r"(?:is|are) (?:empty|missing|null|blank)|has no value", "empty"),
-    (r"(?:is |are )?between", "between"),
-    (r"(?:is |are )?not (?:one of|in)", "not_in"),
-    (r"(?:is |are )?(?:one of|in)", "in"),
-    (r"(?:does not|doesn't|not) contains?", "not_contains"),
-    (r"contains?|containing|includes?", "contains"),
-    (r"(?:starts?|begins?|starting|beginning) with", "starts_with"),
-    (r"(?:ends?|ending) (?:with|in)", "ends_with"),
-    (r"(?:is |are )?(?:at least|>=|no less than|greater than or equal to|from)", "greater_than_or_equal"),
-    (r"(?:is |are )?(?:at most|<=|no more than|less than or equal to|up to)", "less_than_or_equal"),
-    (
-        r"(?:is |are )?(?:more than|greater than|larger than|higher than|above|over|after|later than|>)",
-        "greater_than",
-    ),
-    (
-        r"(?:is |are )?(?:less than|smaller than|lower than|fewer than|below|under|before|earlier than|<)",
-        "less_than",
-    ),
-    (r"(?:is|are) not(?: equal to)?|does not equal|isn't|!=|<>", "not_equals"),
-    (r"(?:is |are )?equal to|equals|is|are|==|=", "equals"),
-)
-_CONDITION = re.compile(
-    rf"{C}\s*(?:"
-    + "|".join(f"(?P<o{at}>{words})" for at, (words, _) in enumerate(_OPERATORS))
-    + r")(?![\w])\s*(?P<rest>.*)",
-    re.IGNORECASE,
-)
-
-
-def _conditions(sentence: _Sentence, text: str) -> Any:
-    """Return the filter that a text of conditions means."""
-    either = [_both(sentence, part) for part in re.split(r"\s+or\s+(?=⟨c\d+⟩)", text, flags=re.IGNORECASE)]
-    return either[0] if len(either) == 1 else {"or": either}
-
-
-def _both(sentence: _Sentence, text: str) -> Any:
-    parts = re.split(r"\s+and\s+(?=⟨c\d+⟩)", text, flags=re.IGNORECASE)
-    found = [_condition(sentence, part.strip()) for part in parts]
-    return found[0] if len(found) == 1 else {"and": found}
-
-
-def _condition(sentence: _Sentence, text: str) -> dict[str, Any]:
-    found = _CONDITION.fullmatch(text)
-    if found is None:
-        raise _Unread(f"the condition {sentence.plain(text)!r:.100} was not understood")
-    at = next(at for at in range(len(_OPERATORS)) if found[f"o{at}"] is not None)
-    operator, rest = _OPERATORS[at][1], found["rest"]
-    condition: dict[str, Any] = {"column": sentence.column(found[1]), "operator": operator}
-    if operator in ("empty", "not_empty"):
-        if rest.strip():
-            raise _Unread(f"{sentence.plain(rest)!r:.80} after the condition was not understood")
-        return condition
-    if operator == "between":
-        ends = re.split(r"\s+(?:and|to)\s+", rest, flags=re.IGNORECASE)
-        if len(ends) != 2:
-            raise _Unread("between needs two values, as in: between 1 and 10")
-        condition["value"] = [sentence.value(end) for end in ends]
-    elif operator in ("in", "not_in"):
-        each = [part for part in re.split(r"\s*,\s*(?:or\s+)?|\s+or\s+", rest.strip("() ")) if part]
-        condition["value"] = [sentence.value(part) for part in each]
-    else:
-        if not rest.strip():
-            raise _Unread(f"a value is missing after {sentence.plain(text)!r:.80}")
-        condition["value"] = sentence.value(rest)
-    return condition
-
-
-class _Unread(Exception):
-    """Raised inside a form that begins to fit and then does not."""
-
-
-def _sorts(sentence: _Sentence, text: str | None) -> list[dict[str, str]]:
+def _sorts(sentence: Sentence, text: str | None) -> list[dict[str, str]]:
     sorts = []
     for part in re.split(r"\s*,\s*(?:then\s+)?|\s+then\s+(?:by\s+)?|\s+and\s+", text or ""):
         if not part:
@@ -278,18 +124,18 @@ def _sorts(sentence: _Sentence, text: str | None) -> list[dict[str, str]]:
             rf"{C}(?:\s+(ascending|asc|descending|desc|down|up))?", part.strip(), re.IGNORECASE
         )
         if found is None:
-            raise _Unread(f"the order {sentence.plain(part)!r:.80} was not understood")
+            raise Unread(f"the order {sentence.plain(part)!r:.80} was not understood")
         down = (found[2] or "").lower() in ("descending", "desc", "down")
         sorts.append({"column": sentence.column(found[1]), "direction": "desc" if down else "asc"})
     return sorts
 
 
-def _filter(sentence: _Sentence, found: re.Match[str]) -> Any:
+def _filter(sentence: Sentence, found: re.Match[str]) -> Any:
     text = found.groupdict().get("where")
-    return None if not text else _conditions(sentence, text)
+    return None if not text else conditions(sentence, text)
 
 
-Reader = Callable[[_Sentence, re.Match[str]], Meaning]
+Reader = Callable[[Sentence, re.Match[str]], Meaning]
 _FORMS: list[tuple[re.Pattern[str], Reader]] = []
 
 
@@ -311,7 +157,7 @@ def _n(found: re.Match[str], name: str = "n") -> int | None:
     r"(?:what|which|show|list|give me)?\s*(?:the |all |are the )?(?:columns|fields|schema)(?: are there| are in it| do you have| names)?",
     r"what does the data look like",
 )
-def _read_columns(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_columns(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("columns")
 
 
@@ -320,32 +166,32 @@ def _read_columns(s: _Sentence, found: re.Match[str]) -> Meaning:
     rf"{_SHOW}(?P<n>\d+) random(?: rows?)?{_WHERE}",
     rf"{_SHOW}(?:a )?sample(?: of (?P<n>\d+)(?: rows?)?)?{_WHERE}",
 )
-def _read_random(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_random(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("random", n=_n(found), filter=_filter(s, found))
 
 
 @_form(rf"{_SHOW}rows? (?:number )?(?P<start>\d+)(?:\s*(?:to|-|until|through)\s*(?P<end>\d+))?")
-def _read_range(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_range(s: Sentence, found: re.Match[str]) -> Meaning:
     start = int(found["start"][:15])
     return Meaning("range", start=start, end=start if found["end"] is None else int(found["end"][:15]))
 
 
 @_form(rf"{_SHOW}last(?: (?P<n>\d+))?(?: rows?)?")
-def _read_last(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_last(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("rows", n=_n(found) or 10, last=True)
 
 
 @_form(
     rf"(?:how many|count|count of|number of)(?: all)?(?: the)?(?: rows?| records?| entries)?(?: are there| have| do we have)?{_WHERE}",
 )
-def _read_count(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_count(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("count", filter=_filter(s, found))
 
 
 @_form(
     rf"(?:how many|count|count of|number of) (?:the )?(?:different|distinct|unique)(?: values (?:of|in))? {C}(?: are there)?{_WHERE}"
 )
-def _read_count_distinct(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_count_distinct(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("count", [s.column(found[1])], distinct=True, filter=_filter(s, found))
 
 
@@ -353,7 +199,7 @@ def _read_count_distinct(s: _Sentence, found: re.Match[str]) -> Meaning:
     rf"{_SHOW}top (?P<n>\d+) {C} by (?:{_AGG} (?:of )?)?{C}{_WHERE}",
     rf"{_SHOW}(?P<n>\d+) {C} with the (?:highest|most|largest|greatest) (?:{_AGG} (?:of )?)?{C}{_WHERE}",
 )
-def _read_top(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_top(s: Sentence, found: re.Match[str]) -> Meaning:
     group, aggregate, column = found[2], found[3], found[4]
     return Meaning(
         "top",
@@ -372,7 +218,7 @@ def _read_top(s: _Sentence, found: re.Match[str]) -> Meaning:
     rf"{_SHOW}(?:all )?(?:different|distinct|unique)(?: values (?:of|in))? {C}{_WHERE}",
     rf"{_SHOW}top (?P<n>\d+) {C}{_WHERE}",
 )
-def _read_values(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_values(s: Sentence, found: re.Match[str]) -> Meaning:
     column = s.columns(found[0].split(" where ")[0])[0]
     return Meaning("values", [column], n=_n(found), filter=_filter(s, found))
 
@@ -380,7 +226,7 @@ def _read_values(s: _Sentence, found: re.Match[str]) -> Meaning:
 @_form(
     rf"{_SHOW}{_AGG} (?:of |value of )?(?:the )?{C}(?:,? (?:by|per|for each|grouped by|in each) {C})?{_WHERE}"
 )
-def _read_aggregate(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_aggregate(s: Sentence, found: re.Match[str]) -> Meaning:
     by = None if found[3] is None else s.column(found[3])
     return Meaning(
         "aggregate",
@@ -392,33 +238,33 @@ def _read_aggregate(s: _Sentence, found: re.Match[str]) -> Meaning:
 
 
 @_form(rf"{_SHOW}histogram (?:of|for) {C}(?: (?:with|in) (?P<n>\d+) bins?)?{_WHERE}")
-def _read_histogram(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_histogram(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("histogram", [s.column(found[1])], n=_n(found) or 10, filter=_filter(s, found))
 
 
 @_form(
     rf"{_SHOW}(?:statistics|stats|summary|describe|summarize|summarise)(?:(?: of| for| on)? {_LIST})?{_WHERE}"
 )
-def _read_stats(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_stats(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("stats", s.columns(found[1] or ""), filter=_filter(s, found))
 
 
 @_form(
     rf"{_SHOW}(?:which columns have )?(?:how many )?(?:missing|empty|null|blank)(?: values| cells)?(?: are)?(?: there)?(?: (?:in|of|for) {_LIST})?",
 )
-def _read_missing(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_missing(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("missing", s.columns(found[1] or ""))
 
 
 @_form(
     rf"{_SHOW}(?:find |are there )?(?:any )?duplicates?(?: rows| values)?(?: (?:in|by|of|on) {_LIST})?{_WHERE}"
 )
-def _read_duplicates(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_duplicates(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("duplicates", s.columns(found[1] or ""), filter=_filter(s, found))
 
 
 @_form(rf"{_SHOW}(?:find )?outliers? (?:in|of|for) {C}{_WHERE}")
-def _read_outliers(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_outliers(s: Sentence, found: re.Match[str]) -> Meaning:
     return Meaning("outliers", [s.column(found[1])], filter=_filter(s, found))
 
 
@@ -426,7 +272,7 @@ def _read_outliers(s: _Sentence, found: re.Match[str]) -> Meaning:
     rf"(?:search|find|look)(?: for)?(?: rows (?:with|containing))? (?P<what>.+?)(?: in (?:column )?{C})?",
     rf"{_SHOW}(?:all )?rows (?:containing|that contain|with the text) (?P<what>.+?)(?: in (?:column )?{C})?",
 )
-def _read_search(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_search(s: Sentence, found: re.Match[str]) -> Meaning:
     columns = [] if found[2] is None else [s.column(found[2])]
     return Meaning("search", columns, pattern=str(s.plain(found["what"])))
 
@@ -436,7 +282,7 @@ def _read_search(s: _Sentence, found: re.Match[str]) -> Meaning:
     rf"{_SHOW}(?:first |top )(?P<n>\d+){_WHERE}{_SORT}{_LIMIT}",
     rf"{_SHOW}(?:first )?(?P<n>\d+)?\s*(?P<columns>⟨c\d+⟩(?:\s*(?:,|and)\s*⟨c\d+⟩)*){_WHERE}{_SORT}{_LIMIT}",
 )
-def _read_rows(s: _Sentence, found: re.Match[str]) -> Meaning:
+def _read_rows(s: Sentence, found: re.Match[str]) -> Meaning:
     columns = s.columns(found.groupdict().get("columns") or "")
     return Meaning(
         "rows",
@@ -455,7 +301,7 @@ def read(question: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Me
     """
     if len(question) > _LONGEST:
         raise NotUnderstood(f"it has more than {_LONGEST:,} characters", _near("", names, numbers))
-    sentence = _Sentence(question, names)
+    sentence = Sentence(question, names)
     reason = ""
     for pattern, reader in _FORMS:
         found = pattern.fullmatch(sentence.text)
@@ -463,19 +309,19 @@ def read(question: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Me
             continue
         try:
             return reader(sentence, found)
-        except _Unread as unread:
+        except Unread as unread:
             reason = reason or str(unread)
     raise NotUnderstood(reason or _strange(sentence) or "it fits no form", _near(question, names, numbers))
 
 
-def _strange(sentence: _Sentence) -> str:
+def _strange(sentence: Sentence) -> str:
     """Say which words may be meant as columns, and are none."""
-    loose = {_loose(name): name for name in sentence.names}
-    for word in re.findall(r"[^\W\d]\w{2,}", _MARK.sub(" ", sentence.text)):
-        if word.lower() in _WORDS:
+    spoken = {loose(name): name for name in sentence.names}
+    for word in re.findall(r"[^\W\d]\w{2,}", sentence.unmarked):
+        if word.lower() in WORDS:
             continue
-        if near := get_close_matches(word.casefold(), loose, n=1, cutoff=0.7):
-            return f"{word!r:.60} is no column, and the nearest is {loose[near[0]]!r:.80}"
+        if near := get_close_matches(word.casefold(), spoken, n=1, cutoff=0.7):
+            return f"{word!r:.60} is no column, and the nearest is {spoken[near[0]]!r:.80}"
     return ""
 
 
@@ -491,5 +337,5 @@ def _near(question: str, names: Sequence[str], numbers: Sequence[str]) -> list[s
 
 def _spoken(name: str) -> str:
     """Return a column's name as it may stand in a question."""
-    plain = re.fullmatch(r"[^\W\d][\w ]*", name) is not None and name.casefold() not in _WORDS
+    plain = re.fullmatch(r"[^\W\d][\w ]*", name) is not None and name.casefold() not in WORDS
     return name if plain else '"' + name.replace('"', '""') + '"'
