@@ -6,6 +6,7 @@ import base64
 import datetime
 import decimal
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -21,10 +22,12 @@ def key_of(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[bytes, b
         text = orjson.dumps([args, kwargs], default=_tagged)
     except orjson.JSONEncodeError:
         text = codec.encode([args, kwargs])  # an integer beyond 64 bits
-    key = hashlib.blake2b(
-        text, digest_size=16, person=hashlib.blake2b(name.encode(), digest_size=16).digest()
-    )
-    return key.digest(), text
+    return hashlib.blake2b(text, digest_size=16, person=_person(name)).digest(), text
+
+
+@lru_cache(maxsize=4096)
+def _person(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()
 
 
 def shown(text: bytes, most: int) -> str:
