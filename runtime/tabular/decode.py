@@ -25,6 +25,9 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CONTROL = bytes(b for b in range(32) if b not in b"\t\n\v\f\r\x1a\x1b\x1c\x1d\x1e\x1f") + b"\x7f"
+_STRANGE = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+"""Bytes that Windows-1252 has no character for."""
+
 _BROKEN = re.compile("[\udc80-\udcff]")
 _BEYOND = re.compile("[^\x00-\x7f\udc80-\udcff]")
 
@@ -125,7 +128,7 @@ class _Look:
 
     def __init__(self) -> None:
         self.done = self.broken = self.beyond = self.control = self.nuls = 0
-        self.strange: set[int] = set()
+        self.strange = False
         self._rest = b""
 
     def see(self, piece: bytes) -> None:
@@ -134,6 +137,7 @@ class _Look:
         self.control += len(piece) - len(piece.translate(None, _CONTROL))
         if not self._rest and piece.isascii():
             return
+        self.strange = self.strange or any(byte in piece for byte in _STRANGE)
         piece = self._rest + piece
         try:
             text, used = codecs.utf_8_decode(piece, "strict", False)
@@ -143,7 +147,6 @@ class _Look:
             found = len(_BROKEN.findall(text))
             self.broken += found
             self.beyond += len(_BEYOND.findall(text))
-            self.strange |= set(piece) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}
         self._rest = piece[used:]
 
     def end(self) -> None:
