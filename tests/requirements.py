@@ -49,6 +49,11 @@ _HOST = "unit/runtime/test_host.py::"
 _ALARMS = "unit/runtime/test_alarms.py::"
 _MAILBOX = "unit/runtime/test_mailbox.py::"
 _REFERENCE = "unit/test_docs_reference.py::"
+DATA_SOURCES = "data-sources.md"
+_SOURCES = "acceptance/test_sources_over_http.py::"
+_SOURCES_CRASH = "acceptance/test_sources_crash.py::"
+_SOURCE = "unit/actors/sources/"
+_PROMOTION = "unit/runtime/test_promotion.py::"
 _PROJECTS = "acceptance/test_projects_over_http.py::"
 _PROJECT_API = "conformance/test_project_api.py::"
 _PROJECT = "unit/actors/project/"
@@ -510,6 +515,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "acceptance/test_csv_cases.py::test_a_file_is_read_as_expected_and_adopted",
         "acceptance/test_csv_cases.py::test_a_preview_shows_the_first_rows_of_the_load",
         "acceptance/test_csv_cases.py::test_a_file_that_cannot_be_read_says_why_and_leaves_nothing",
+        "properties/test_tables.py::test_a_file_comes_out_as_it_went_in",
+        "properties/test_tables.py::test_any_bytes_are_a_table_or_one_clear_error",
     ),
     _row(
         "ag-16",
@@ -592,5 +599,65 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "properties/test_pipelines_duckdb.py::test_a_pipeline_gives_what_duckdb_gives",
         "properties/test_pipelines_duckdb.py::test_ten_steps_over_many_rows_give_what_duckdb_gives",
         "unit/actors/project/pipeline/test_operations.py::test_a_column_of_text",
+    ),
+    _row(
+        "ds-01",
+        f"{DATA_SOURCES}, Week 1: Data Source Manager",
+        "Files are registered and imported; the catalogue has the specification's shape, and outlives the service.",
+        f"{_SOURCES}test_real_files_are_registered_queried_and_joined",
+        f"{_SOURCES}test_the_specifications_paths_and_shapes",
+        f"{_SOURCES}test_the_command_line_does_it_all",
+        f"{_SOURCE}test_catalogue.py::test_an_imported_file_is_a_source_in_the_specifications_shape",
+        f"{_SOURCE}test_catalogue.py::test_sources_are_found_by_name_path_and_table",
+    ),
+    _row(
+        "ds-02",
+        f"{DATA_SOURCES}, Import Pipeline; Progress Tracking",
+        "CSV, XLSX and the like become Parquet without loss, with progress over SSE; a crash leaves nothing half-made.",
+        f"{_SOURCE}test_catalogue.py::test_types_lose_nothing",
+        f"{_SOURCE}test_catalogue.py::test_progress_is_streamed_in_the_specifications_shape",
+        f"{_SOURCES_CRASH}test_an_import_that_is_killed_shows_nothing_half_made",
+    ),
+    _row(
+        "ds-03",
+        f"{DATA_SOURCES}, Unified Query Interface; Add DuckDB Integration",
+        "One query interface: SQLite natively, Parquet through DuckDB, joins by name; hostile SQL and files reach nothing.",
+        f"{_SOURCE}test_querying.py::test_sources_of_all_kinds_are_joined_by_name",
+        f"{_SOURCE}test_statement.py::test_what_reaches_beyond_is_refused_and_says_why",
+        f"{_SOURCE}test_statement.py::test_the_database_is_shut_in_even_where_the_list_fails",
+        f"{_SOURCE}test_lite.py::test_a_damaged_file_is_one_clear_error",
+        f"{_SOURCES}test_hostile_requests_are_refused_as_problems",
+        f"{_SOURCES}test_two_accounts_cannot_see_each_other",
+    ),
+    _row(
+        "ds-04",
+        f"{DATA_SOURCES}, Caching & Optimization; Auto-refresh for file changes",
+        "Answers and schemas are kept within bounds, never stale; live imports follow their files.",
+        f"{_SOURCE}test_cache.py::test_the_bounds_hold_whatever_is_done",
+        f"{_SOURCE}test_querying.py::test_no_answer_is_ever_stale",
+        f"{_SOURCE}test_catalogue.py::test_a_live_import_follows_its_file",
+    ),
+    _row(
+        "ds-05",
+        f"{DATA_SOURCES}, Feature Flag Implementation; Metrics to Monitor",
+        "Feature flags switch sources and imports off; imports, queries and the cache are counted.",
+        f"{_SOURCE}test_catalogue.py::test_feature_flags_switch_sources_and_imports_off",
+        f"{_SOURCES}test_metrics_tell_of_imports_queries_and_the_cache",
+    ),
+    _row(
+        "ds-06",
+        "data sources and projects, end to end",
+        "Sources and query results are copied into sessions and projects, and back, with their types.",
+        f"{_SOURCE}test_copying.py::test_a_round_trip_keeps_values_and_types",
+        f"{_SOURCE}test_copying.py::test_a_copy_goes_into_a_project_as_its_data_or_as_a_table",
+    ),
+    _row(
+        "ds-07",
+        "data sources and projects, end to end",
+        "A session becomes a lasting project by command and by rule; its name goes on working; kill -9 leaves one of them.",
+        f"{_PROMOTION}test_tables_indexes_and_state_are_there_under_both_names",
+        f"{_PROMOTION}test_the_rule_promotes_what_lasts",
+        f"{_SOURCES}test_a_promoted_session_goes_on_over_http",
+        f"{_SOURCES_CRASH}test_a_promotion_that_is_killed_leaves_one_whole_actor",
     ),
 )
