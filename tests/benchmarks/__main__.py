@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from . import inside, programs, protocol, recorded, served, tables, tools
+from . import inside, pipelines, programs, projects, protocol, recorded, served, tables, tools
 from .bench import FOLDER, Bench, install_peer
 from .figures import Figure
 from .report import line, plan, summary
@@ -43,6 +43,9 @@ _MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "many": tables.many_loads,
     "exports": tables.exports,
     "workbooks": tables.workbooks,
+    "pipelines": pipelines.pipelines,
+    "previews": pipelines.previews,
+    "reads": projects.reads,
 }
 
 
