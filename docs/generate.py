@@ -27,6 +27,7 @@ from actors.project.ask import EXAMPLES
 from actors.project.filters import OPERATORS
 from actors.project.sampling import KINDS
 from actors.session import SessionActor
+from actors.sources.service import METRICS as SOURCE_METRICS
 from helpers.api import db_helpers, sql_helpers
 from helpers.check.rules import RULES as CHECKS
 from helpers.docs import helper_doc
@@ -263,7 +264,7 @@ SQLite's own limits, as the session policy sets them.
 
 
 def metrics_page() -> str:
-    rows = [(f"`{name}`", text) for name, text in METRICS.items()]
+    rows = [(f"`{name}`", text) for name, text in {**METRICS, **SOURCE_METRICS}.items()]
     return f"""# Metrics
 
 `GET /metrics`, in the Prometheus text format. Labels are bounded: no name that a caller chose is among them.

@@ -144,7 +144,7 @@ class ImportMethods(Ingest):
     async def preview(self, upload: Upload, options: Options = None) -> dict[str, Any]:
         """Look at the first rows of a file, with the columns and types that an import would find. Nothing is stored."""
         self._need("parquet_import")
-        return (await preview(self._workers, upload.path, options)).plain()
+        return (await preview(self._workers, upload.path.absolute(), options)).plain()
 
     # Progress
 

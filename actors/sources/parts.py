@@ -50,7 +50,8 @@ class Part:
 
     @property
     def _folder(self) -> Path:
-        return files_folder(self._instance.connection.path)
+        # Absolute, because workers have another working folder.
+        return files_folder(self._instance.connection.path.absolute())
 
     def _need(self, flag: str) -> None:
         """Refuse what a feature flag has switched off.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from actors.session import SessionActor
+from actors.sources.service import METRICS as SOURCE_METRICS
 from docs.generate import REFERENCE, commands, pages
 from helpers.api import db_helpers, sql_helpers
 from runtime.accounts import SCOPES
@@ -94,7 +95,7 @@ def test_every_guard_rule_is_documented_with_what_to_write_instead(rule: Any) ->
     assert rule.instead.split("|")[0].strip() in text
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [*METRICS, *SOURCE_METRICS])
 def test_every_metric_is_documented(name: str) -> None:
     assert f"| `{name}` |" in page("metrics.md")
 
