@@ -20,6 +20,7 @@ from helpers.check.scope import snake_case
 from ..engine import ROWS, HelperSpec
 from ._monty_classes import DB_ERRORS, HELPER_ERRORS, helper_error
 from ._monty_library import PREFIX
+from ._reach import looks_up, names
 
 __all__ = ("CALL", "FAILED", "TELL", "bind", "function_names", "load_library", "prelude")
 
@@ -84,8 +85,10 @@ def prelude(specs: Iterable[HelperSpec], libraries: Iterable[tuple[str, Iterable
     lines = [_START, _ERRORS] if _NAMING.search(code) else [_START]
     made = {"db", "tools", "helpers"}
     number = -1
-    for number, spec in enumerate(specs):
-        if not _is_named(spec, code):
+    given = tuple(specs)
+    named = {space for space in {spec.namespace for spec in given} if looks_up(code) or names(space, code)}
+    for number, spec in enumerate(given):
+        if spec.namespace not in named:
             continue
         lines += _groups(spec.path, made)
         answer = f"{PREFIX}answer({'await ' if spec.awaitable else ''}{CALL}({number}, list(args), kwargs))"
@@ -104,11 +107,6 @@ def prelude(specs: Iterable[HelperSpec], libraries: Iterable[tuple[str, Iterable
             ]
             lines += [f"{library}.{name} = _h{number}" for name in _spellings(function)]
     return "\n".join(lines)
-
-
-def _is_named(spec: HelperSpec, code: str) -> bool:
-    """Tell whether a program could reach a helper: making thousands that it does not name takes time."""
-    return not spec.awaitable or "getattr" in code or spec.namespace.rpartition(".")[2] in code
 
 
 def _groups(path: str, made: set[str]) -> list[str]:

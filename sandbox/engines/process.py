@@ -22,6 +22,7 @@ from runtime.errors import InputError, Unavailable
 
 from .. import codec
 from ..engine import CEILING, Capabilities, HelperSpec, Host, Job, Limits, Outcome, Witness
+from ._reach import looks_up, names
 from ._run import Run
 from ._slots import RETRY_S, Slots
 from ._witness import bear_witness
@@ -30,6 +31,8 @@ from ._zygote import Child, Zygote, ZygoteOptions
 __all__ = ("ProcessEngine",)
 
 _SPEC_CACHE = 64
+# Up to here it is not worth looking which of them a program names.
+_FEW_SPECS = 100
 
 
 class ProcessEngine:
@@ -78,7 +81,7 @@ class ProcessEngine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._remaking: asyncio.Task[None] | None = None
         self._closed = False
-        self._specs: dict[int, tuple[tuple[HelperSpec, ...], bytes]] = {}
+        self._specs: dict[int, tuple[tuple[HelperSpec, ...], dict[str, bytes]]] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -288,7 +291,14 @@ class ProcessEngine:
                 f"The code or its inputs cannot be handed to the sandbox: {error}",
                 hint="Inputs are plain data: None, bool, numbers, text, bytes, dates, lists, dicts.",
             ) from None
-        payload = b'{"helpers":' + self._encoded_specs(job.helpers) + b',"inputs":' + inputs + b"," + head[1:]
+        payload = (
+            b'{"helpers":'
+            + self._encoded_specs(job.helpers, job.code)
+            + b',"inputs":'
+            + inputs
+            + b","
+            + head[1:]
+        )
         if len(payload) > limits.frame_bytes:
             raise InputError(
                 f"The code and its inputs take {len(payload):,} bytes, more than the limit of "
@@ -298,25 +308,25 @@ class ProcessEngine:
             )
         return payload
 
-    def _encoded_specs(self, specs: tuple[HelperSpec, ...]) -> bytes:
+    def _encoded_specs(self, specs: tuple[HelperSpec, ...], code: str) -> bytes:
         held = self._specs.get(id(specs))
         if held is None or held[0] is not specs:
-            data = codec.encode(
-                [
-                    [
-                        spec.path,
-                        [[each.name, each.required, each.default] for each in spec.parameters],
-                        spec.result,
-                        spec.awaitable,
-                        spec.doc,
-                    ]
-                    for spec in specs
-                ]
-            )
             if len(self._specs) >= _SPEC_CACHE:
                 self._specs.clear()
-            held = self._specs[id(specs)] = (specs, data)
-        return held[1]
+            held = self._specs[id(specs)] = (specs, _by_namespace(specs))
+        everything = len(specs) <= _FEW_SPECS or looks_up(code)
+        given = (part for space, part in held[1].items() if everything or names(space, code))
+        return b"[" + b",".join(given) + b"]"
+
+
+def _by_namespace(specs: tuple[HelperSpec, ...]) -> dict[str, bytes]:
+    """Return what a guest is told of the helpers, encoded: for each namespace the items of a JSON list."""
+    groups: dict[str, list[Any]] = {}
+    for spec in specs:
+        parameters = [[each.name, each.required, each.default] for each in spec.parameters]
+        told = [spec.path, parameters, spec.result, spec.awaitable, spec.doc]
+        groups.setdefault(spec.namespace, []).append(told)
+    return {space: codec.encode(group)[1:-1] for space, group in groups.items()}
 
 
 def _with_limits(job: Job, limits: Limits) -> Job:
