@@ -108,9 +108,9 @@ _AGGREGATES = {
     "median": "median",
 }
 _AGG = "(" + "|".join(_AGGREGATES) + ")"
-_LIST = r"(⟨c\d+⟩(?:\s*(?:,|and|, and)\s*⟨c\d+⟩)*)"
+_LIST = r"(\ue000c\d+\ue001(?:\s*(?:,|and|, and)\s*\ue000c\d+\ue001)*)"
 _WHERE = r"(?:\s+(?:where|with|that have|whose|if|for which|when)\s+(?P<where>.+?))?"
-_SORT = r"(?:\s+(?:sorted|ordered|order|sort)\s+by\s+(?P<sort>⟨c\d+⟩.*?))?"
+_SORT = r"(?:\s+(?:sorted|ordered|order|sort)\s+by\s+(?P<sort>\ue000c\d+\ue001.*?))?"
 _LIMIT = r"(?:\s+(?:limit|first|top)\s+(?P<limit>\d+))?"
 _SHOW = r"(?:(?:please\s+)?(?:show|give|list|get|select|display|return)\s+(?:me\s+)?)?(?:what (?:is|are|was|were)\s+)?(?:the\s+)?"
 
@@ -280,7 +280,7 @@ def _read_search(s: Sentence, found: re.Match[str]) -> Meaning:
 @_form(
     rf"{_SHOW}(?:first |top )?(?P<n>\d+)?\s*(?:all )?(?:rows|data|records|everything|all){_WHERE}{_SORT}{_LIMIT}",
     rf"{_SHOW}(?:first |top )(?P<n>\d+){_WHERE}{_SORT}{_LIMIT}",
-    rf"{_SHOW}(?:first )?(?P<n>\d+)?\s*(?P<columns>⟨c\d+⟩(?:\s*(?:,|and)\s*⟨c\d+⟩)*){_WHERE}{_SORT}{_LIMIT}",
+    rf"{_SHOW}(?:first )?(?P<n>\d+)?\s*(?P<columns>\ue000c\d+\ue001(?:\s*(?:,|and)\s*\ue000c\d+\ue001)*){_WHERE}{_SORT}{_LIMIT}",
 )
 def _read_rows(s: Sentence, found: re.Match[str]) -> Meaning:
     columns = s.columns(found.groupdict().get("columns") or "")

@@ -254,7 +254,8 @@ def order_by(dataset: Dataset, given: Any) -> str:
     terms = []
     for item in _words(dataset, given):
         if isinstance(item, str):
-            down, name = item.startswith("-"), item.removeprefix("-").removeprefix("+")
+            exact = any(f.name == item for f in dataset.fields)
+            down, name = not exact and item.startswith("-"), item if exact else item.removeprefix("-")
         elif isinstance(item, Mapping) and isinstance(item.get("column", item.get("name")), str):
             name = item.get("column", item.get("name"))
             direction = item.get("direction", "asc")
@@ -278,7 +279,7 @@ def _words(dataset: Dataset, given: Any) -> list[Any]:
     if isinstance(given, str):
         if given.lstrip()[:1] in ("[", "{"):
             given = loads(given)
-        elif any(f.name == given.removeprefix("-") for f in dataset.fields):
+        elif any(f.name in (given, given.removeprefix("-")) for f in dataset.fields):
             return [given]  # a name may hold a comma
         else:
             return [word.strip() for word in given.split(",") if word.strip()]

@@ -1,7 +1,7 @@
 """A sentence is a question with its columns and quoted texts found, and the conditions in it.
 
-They stand as marks (`⟨c0⟩` a column, `⟨v0⟩` a text), so that a name may hold any words, and the words around them
-can be read by plain patterns.
+They stand as marks (`c0` a column, `v0` a text, between two characters that no text uses), so that a name may hold
+any words, and the words around them can be read by plain patterns.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ WORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"|`([^`]*)`|\'((?:[^\']|\'\')*)\'')
-_MARK = re.compile(r"⟨([cv])(\d+)⟩")
-COLUMN = r"⟨c(\d+)⟩"
+_MARK = re.compile(r"\ue000([cv])(\d+)\ue001")
+COLUMN = r"\ue000c(\d+)\ue001"
 """The pattern of a column's mark."""
 
 
@@ -36,18 +36,18 @@ class Sentence:
     def __init__(self, question: str, names: Sequence[str]) -> None:
         self.names = list(names)
         self.values: list[str] = []
-        text = question.replace("⟨", " ").replace("⟩", " ")
+        text = question.replace("\ue000", " ").replace("\ue001", " ")
         text = _QUOTED.sub(self._quoted, text)
         self.text = re.sub(r"\s+", " ", self._mark_columns(text)).strip(" ?.!").strip()
 
     def _quoted(self, found: re.Match[str]) -> str:
         text = next(part for part in found.groups() if part is not None)
-        text = text.replace('""', '"').replace("''", "'")
+        text = text.replace(found[0][0] * 2, found[0][0])
         # In double quotes or backticks a column's name is that column; in single quotes a text is a text.
         if found[3] is None and (at := self._column(text)) is not None:
-            return f"⟨c{at}⟩"
+            return f"\ue000c{at}\ue001"
         self.values.append(text)
-        return f"⟨v{len(self.values) - 1}⟩"
+        return f"\ue000v{len(self.values) - 1}\ue001"
 
     def _column(self, text: str) -> int | None:
         for spelled in (str, str.casefold, loose):
@@ -60,17 +60,19 @@ class Sentence:
         spellings: dict[str, int] = {}
         for at, name in enumerate(self.names):
             for spelled in (name.casefold(), loose(name)):
-                if spelled and spelled not in WORDS and not spelled.isdigit():
+                if spelled and spelled not in WORDS and not spelled.isdigit() and "\ue000" not in spelled:
                     spellings.setdefault(spelled, at)
         if not spellings:
             return text
         each = sorted(spellings, key=len, reverse=True)
-        pattern = re.compile(r"(?<![\w⟨])(?:" + "|".join(map(re.escape, each)) + r")(?![\w⟩])", re.IGNORECASE)
+        pattern = re.compile(
+            r"(?<![\w\ue000])(?:" + "|".join(map(re.escape, each)) + r")(?![\w\ue001])", re.IGNORECASE
+        )
 
         def mark(found: re.Match[str]) -> str:
             # The pattern's idea of case is not quite casefold()'s: what only one of them takes stays text.
             at = spellings.get(found[0].casefold())
-            return found[0] if at is None else f"⟨c{at}⟩"
+            return found[0] if at is None else f"\ue000c{at}\ue001"
 
         return pattern.sub(mark, text)
 
@@ -144,12 +146,14 @@ _CONDITION = re.compile(
 
 def conditions(sentence: Sentence, text: str) -> Any:
     """Return the filter that a text of conditions means."""
-    either = [_both(sentence, part) for part in re.split(r"\s+or\s+(?=⟨c\d+⟩)", text, flags=re.IGNORECASE)]
+    either = [
+        _both(sentence, part) for part in re.split(r"\s+or\s+(?=\ue000c\d+\ue001)", text, flags=re.IGNORECASE)
+    ]
     return either[0] if len(either) == 1 else {"or": either}
 
 
 def _both(sentence: Sentence, text: str) -> Any:
-    parts = re.split(r"\s+and\s+(?=⟨c\d+⟩)", text, flags=re.IGNORECASE)
+    parts = re.split(r"\s+and\s+(?=\ue000c\d+\ue001)", text, flags=re.IGNORECASE)
     found = [_condition(sentence, part.strip()) for part in parts]
     return found[0] if len(found) == 1 else {"and": found}
 

@@ -103,9 +103,25 @@ def test_every_example_of_the_documentation_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["", "?", "⟨c0⟩", "where " * 100, "how many rows where city is", "x" * 5000]
+    "question", ["", "?", "\ue000c0\ue001", "where " * 100, "how many rows where city is", "x" * 5000]
 )
 def test_odd_questions_are_refused_and_nothing_more(question: str) -> None:
     """Marks in the question are not taken for columns."""
     with pytest.raises(NotUnderstood):
         read(question, NAMES, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "name", ["c0", "v0", "''", '"', "\ue000c0\ue001", "+x", "where", "it's", "1", "a  b"]
+)
+def test_a_column_of_any_name_is_meant_when_it_stands_in_quotes(name: str) -> None:
+    """Beside others whose marks and words it may look like."""
+    names = ["city", name, "c1", "x"]
+    quoted = '"' + name.replace('"', '""') + '"'
+    if "\ue000" in name:
+        with pytest.raises(NotUnderstood):
+            read(f"values of {quoted}", names)
+        return
+    meaning = read(f"show {quoted}, city where {quoted} is 'y' sorted by {quoted}", names)
+    assert meaning.columns == [name, "city"]
+    assert (meaning.filter["column"], meaning.sort[0]["column"]) == (name, name)

@@ -126,6 +126,13 @@ async def test_a_column_that_is_not_there_is_named_with_the_nearest(sales: Stub)
     assert (await sales.data(columns=" CITY ", limit=1)).data == [{"city": "Berlin"}]
 
 
+async def test_a_columns_own_signs_are_no_signs_of_a_sort(project: Stub, load: Import) -> None:
+    """A name that begins with a minus or holds a comma is that column."""
+    await load('-a,+b,"c,d"\n1,2,3\n2,1,4\n')
+    for sort, first in (("-a", "1"), ("--a", "2"), ("+b", "2"), ("-+b", "1"), ("c,d", "1"), ("-c,d", "2")):
+        assert str((await project.data(sort=sort, limit=1)).data[0]["-a"]) == first, sort
+
+
 async def test_columns_tell_types_and_statistics(sales: Stub) -> None:
     """From the catalogue: nothing is counted when they are asked for."""
     found = {c["name"]: c for c in (await sales.columns())["columns"]}
