@@ -270,8 +270,8 @@ class Draft:
 
     def ready(self, names: Iterable[str] | None = None) -> None:
         """Make the columns named (or all) plain, and the level free for a condition."""
-        chosen = self.columns if names is None else [c for c in self.columns if c.name in set(names)]
-        if self._sealed or not all(c.plain for c in chosen):
+        wanted = set(self.names if names is None else names)
+        if self._sealed or not all(c.plain for c in self.columns if c.name in wanted):
             self.push()
 
     def convert(

@@ -220,6 +220,8 @@ class Skip(BaseStep):
 
 
 def _cut(draft: Draft, limit: int | None, offset: int) -> None:
+    # SQLite passes over the first rows without computing them, and what counts or fills must see them.
+    draft.ready()
     if draft.order:
         draft.settle(limit=limit, offset=offset)
     else:
