@@ -21,6 +21,7 @@ __all__ = ("HelperRules",)
 
 _JSON = {"true": "True", "false": "False", "null": "None", "undefined": "None", "nil": "None", "NULL": "None"}
 _MOST_GUESSES = 20
+_ROWS = frozenset((*dir(list), "columns", "truncated"))
 _PATCHED = ("hasattr", "getattr", "dir")
 _MISPLACED = {
     "return": ("return stands outside a function", "End with the value as the last line, without return."),
@@ -100,8 +101,8 @@ class HelperRules:
     def _attribute(self, node: ast.Attribute, place: Place) -> None:
         base = self._reach.path(node.value, place.scope)
         if base is None:
-            return
-        if base in self._tree.members:
+            self._of_rows(node, place)
+        elif base in self._tree.members:
             self._member(node, base, node.attr, place)
         elif base in self._tree.helpers:
             if not node.attr.startswith("_") and node.attr not in self._walk.stored:
@@ -111,6 +112,14 @@ class HelperRules:
         elif base == "inputs" and not hasattr(dict, node.attr):
             message = f"inputs is a dict, and has no attribute {node.attr!r}."
             self._add(node, place, message, f'Write inputs["{node.attr}"].', None, "inputs.attribute")
+
+    def _of_rows(self, node: ast.Attribute, place: Place) -> None:
+        if node.attr in _ROWS or node.attr in self._walk.stored or node.attr.startswith("__"):
+            return
+        if self._reach.query(node.value, place.scope) is not None:
+            message = f"The rows of a query have no {node.attr!r}."
+            hint = "They are a list of dicts: go through them as they are; .columns and .truncated are there."
+            self._add(node, place, message, hint, None, "rows.attribute")
 
     def _member(self, node: ast.AST, base: str, name: str, place: Place) -> None:
         if self._tree.member(base, name) or self._tree.has(base, name) or name in self._walk.stored:

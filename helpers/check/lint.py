@@ -34,9 +34,6 @@ _FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
 _AGGREGATE = re.compile(r"\b(limit|group\s+by|count|sum|avg|min|max|total)\b", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*([a-z]+)", re.IGNORECASE | re.DOTALL)
 _WRITES = frozenset({"insert", "update", "delete", "replace", "create", "drop", "alter"})
-_CURSOR = frozenset(
-    {"fetchall", "fetchone", "fetchmany", "rows", "rowcount", "results", "data", "to_dict", "to_dicts"}
-)
 
 
 class Lint:
@@ -64,8 +61,6 @@ class Lint:
                 self._helper_call(path, call, place)
         for node, place in self._walk.subscripts:
             self._subscript(node, place)
-        for attribute, place in self._walk.attributes:
-            self._attribute(attribute, place)
         for statement, _ in self._walk.imports:
             self._import(statement)
         if tree.body:
@@ -181,19 +176,7 @@ class Lint:
     # Rows
 
     def _query_of(self, node: ast.expr, place: Place) -> ast.Call | None:
-        """Return the db.query call that an expression is, or is bound to and to nothing else."""
-        if isinstance(node, ast.Await):
-            node = node.value
-        if isinstance(node, ast.Name):
-            found = place.scope.look_up(node.id)
-            if found is None or len(found[1]) != 1 or not isinstance(found[1][0], ast.expr):
-                return None
-            node, place = found[1][0], Place(found[0])
-            if isinstance(node, ast.Await):
-                node = node.value
-        if isinstance(node, ast.Call) and self._reach.path(node.func, place.scope) in _READERS:
-            return node
-        return None
+        return self._reach.query(node, place.scope)
 
     def _is_row(self, node: ast.expr, place: Place) -> bool:
         """Tell whether an expression is one row of a query: rows[0], or the variable of a loop over rows."""
@@ -219,11 +202,6 @@ class Lint:
         elif isinstance(key, int) and not isinstance(key, bool) and self._is_row(node.value, place):
             hint = 'Take a column by its name: row["name"].'
             self._warn(node, "A row is a dict, not a tuple.", hint, "row")
-
-    def _attribute(self, node: ast.Attribute, place: Place) -> None:
-        if node.attr in _CURSOR and self._query_of(node.value, place) is not None:
-            hint = "It is a list of dicts: go through it as it is; .columns and .truncated are there."
-            self._warn(node, f"The result of db.query has no {node.attr!r}.", hint, "cursor")
 
     def _printed(self, call: ast.Call, place: Place) -> None:
         for argument in call.args:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from helpers import sql
 from helpers.api import sql_helpers
-from helpers.spec import HelperSpec
+from helpers.spec import ROWS, HelperSpec
 
 from .names import Binding, Scope
 
@@ -128,6 +128,20 @@ class Reach:
         if isinstance(node, ast.Attribute):
             base = self.path(node.value, scope, depth + 1)
             return self.tree.member(base, node.attr) if base in self.tree.members else None
+        return None
+
+    def query(self, node: ast.expr, scope: Scope) -> ast.Call | None:
+        """Return the call for rows (`db.query`) that an expression is, or is bound to and to nothing else."""
+        if isinstance(node, ast.Name):
+            found = scope.look_up(node.id)
+            if found is None or len(found[1]) != 1 or not isinstance(found[1][0], ast.expr):
+                return None
+            scope, node = found[0], found[1][0]
+        if isinstance(node, ast.Await):
+            node = node.value
+        if isinstance(node, ast.Call):
+            helper = self.tree.helpers.get(self.path(node.func, scope) or "")
+            return node if helper is not None and helper.result == ROWS else None
         return None
 
     def _name(self, name: str, scope: Scope, depth: int) -> str | None:
