@@ -1,8 +1,8 @@
 """The pool of worker processes: two lanes, a fair queue before each, and one task a process at a time.
 
 Lane `work` is for imports, pipelines and exports: as many processes as cores, at low priority. Lane `read` is
-for what somebody waits for: previews and short queries. Processes start at first use and stay warm. A task that
-is cancelled, or late, is ended with its process; a process that crashes fails its own task only.
+for what somebody waits for: previews and short queries. Processes start at first use and stay warm for a minute. A
+task that is cancelled, or late, is ended with its process; a process that crashes fails its own task only.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Lane = Literal["work", "read"]
 _READERS = 2
 _TASKS = 100
 _GROWN = 384 * 1024 * 1024
+_IDLE_S = 60.0
 _log = structlog.get_logger("duralite.workers")
 
 
@@ -175,7 +176,7 @@ class Workers:
         finally:
             line.failed += not fit
             if fit and not self._closed and worker.tasks < _TASKS and worker.memory < _GROWN:
-                line.idle.append(worker)
+                self._rest(line, worker)
             else:
                 self._end(line, worker)
 
@@ -186,6 +187,16 @@ class Workers:
             self._end(line, worker)
             raise _closing()
         return worker
+
+    def _rest(self, line: _Line, worker: Worker) -> None:
+        """Keep a process warm for the next task, for a minute."""
+        line.idle.append(worker)
+        asyncio.get_running_loop().call_later(_IDLE_S, self._retire, line, worker, worker.tasks)
+
+    def _retire(self, line: _Line, worker: Worker, tasks: int) -> None:
+        if worker in line.idle and worker.tasks == tasks:
+            line.idle.remove(worker)
+            self._end(line, worker)
 
     def _end(self, line: _Line, worker: Worker) -> None:
         """End a process without waiting for it; `close` waits."""

@@ -148,6 +148,14 @@ async def test_one_that_gives_up_its_place_in_the_queue_holds_nobody_up(
     assert workers.stats()[0].running == workers.stats()[0].waiting == 0
 
 
+async def test_a_process_that_nobody_needs_ends(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.workers.pool._IDLE_S", 0.0)
+    await workers.run(f"{TASKS}echo", {})
+    await until(lambda: not workers.pids())
+    monkeypatch.undo()
+    assert await workers.run(f"{TASKS}echo", {"again": 1}) == {"again": 1}
+
+
 async def test_closing_ends_what_runs_and_what_waits_and_takes_nothing_new(tmp_path: Path) -> None:
     pool = Workers(Limits(worker_processes=1))
     pids: list[int] = []
