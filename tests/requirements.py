@@ -418,6 +418,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "properties/test_check.py::test_a_check_never_fails_whatever_the_text",
         "properties/test_check.py::test_what_the_check_refuses_fails_in_the_sandbox",
         "properties/test_check.py::test_specs_of_any_tool_give_a_report",
+        f"{_CLI}test_a_program_that_cannot_be_right_is_not_begun",
     ),
     _row(
         "ag-11",
@@ -585,7 +586,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{PROJECT}, Security Considerations",
         "A project is its owner's alone; files are capped; temporary files go on every path, kill -9 included.",
         f"{_PROJECTS}test_a_project_is_its_owners_alone",
-        f"{_PROJECTS}test_a_file_over_the_limit_is_refused_by_the_name_of_the_setting",
+        f"{_PROJECT_API}test_a_file_over_the_limit_is_refused_by_the_name_of_the_setting",
         f"{_PROJECTS}test_kill_9_in_an_import_leaves_the_old_data",
         f"{_PROJECTS}test_kill_9_in_a_pipeline_and_in_an_export",
         f"{_PROJECT}test_views.py::test_sql_of_strangers_reads_data_tables_and_never_changes_them",
