@@ -190,3 +190,21 @@ async def test_paths_that_are_not_there_and_verbs_that_are_not_answered(api: htt
             path
         )
         assert {"type", "title", "status", "detail", "code", "request_id"} <= set(answer.json())
+
+
+async def test_a_file_over_the_limit_is_refused_by_the_name_of_the_setting(tmp_path: Path) -> None:
+    """413, before the body is read where its length is told; and nothing of it stays."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(10_000):
+            yield b"1\n"
+
+    data = tmp_path / "data"
+    async with (
+        live_server(data, ProjectActor, limits={"max_upload_bytes": 10_000}) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        for body in (b"a\n" + b"1\n" * 10_000, pieces()):
+            answer = await client.post("/api/projects/p/import", content=body)
+            assert (answer.status_code, answer.json()["limit"]) == (413, "max_upload_bytes")
+        assert list((data / "tmp").iterdir()) == []
