@@ -16,7 +16,6 @@ from actors.promotion import PromotionMethods
 from actors.session.state import StateMethods
 from actors.session.statements import StatementMethods
 from actors.session.transfer import TransferMethods
-from helpers.methods import ToolMethods
 from runtime.actor import Actor
 from runtime.guard import SESSION, Policy
 from runtime.jobs import Job
@@ -39,7 +38,6 @@ class SessionActor(
     PromotionMethods,
     ServerMethods,
     CodeMethods,
-    ToolMethods,
     Actor,
     type_name="session",
 ):

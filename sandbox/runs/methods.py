@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from helpers.check import Report
+from helpers.methods import ToolMethods
 from runtime.alarms import AlarmEvent
 from runtime.context import current_context
 from runtime.errors import LimitExceeded
@@ -49,7 +50,7 @@ Ask = Annotated[
 State = Literal["running", "paused", "ok", "error", "limit", "crash", "protocol", "cancelled"]
 
 
-class CodeMethods(SnippetMethods):
+class CodeMethods(SnippetMethods, ToolMethods):
     """run and its records: list_runs, get_run, replay_run; approvals; snippets; what takes runs up again."""
 
     def __init__(self, instance: Instance) -> None:
