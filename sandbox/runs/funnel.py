@@ -160,6 +160,7 @@ class Funnel:
             self.writes += recorded.wrote
             return data
         if recorded.state == "cancelled":
+            self.writes += recorded.wrote
             return await _for_ever()  # as the first time, until the program gives it up
         if self.look:
             raise Divergence(f"the call of {entry.name} did not end in the record")
@@ -223,8 +224,11 @@ class Funnel:
             await self._journal.turn(entry)
             return data
         except asyncio.CancelledError:
+            # Its effect may stand all the same: a retry of the run would not be safe.
+            maybe = not door.helper.read_only
+            self.writes += maybe
             self._journal.give_up(entry)
-            self._journal.note(entry, "cancelled", None)
+            self._journal.note(entry, "cancelled", None, wrote=maybe)
             raise
         finally:
             self._under_way -= 1

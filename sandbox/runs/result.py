@@ -58,8 +58,8 @@ class RunResult:
     """How a run ended; never an exception for what user code does.
 
     `id` finds the run's record. `value` is that of the last expression or assignment. `logs` are printed lines.
-    `calls` lists the first 200 helper calls. `effects` says what was written before the end: when `written` is
-    false, a retry is safe. A `paused` run has not ended: the calls in `waiting` need an approval first.
+    `calls` lists the first 200 helper calls. `effects` says what was, or may have been, written before the end:
+    when `written` is false, a retry is safe. A `paused` run has not ended: the calls in `waiting` need an approval first.
     """
 
     status: RunStatus

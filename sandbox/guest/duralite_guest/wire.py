@@ -94,6 +94,9 @@ class Channel:
         """Make a call and await its reply; many go on at once, up to the limit, the rest in order."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            # What another loop left is nobody's any more.
+            self._arrived.clear()
+            self._pumping = False
             self._loop = loop
             self._ready_to_run = getattr(loop, "_ready", ())
             loop.add_reader(self._fd, self._on_readable)

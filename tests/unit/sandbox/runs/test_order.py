@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from sandbox.engine import HelperSpec, Job, ParamSpec
+from sandbox.engine import HelperSpec, Job, Limits, ParamSpec
 from sandbox.engines.process import ProcessEngine
 from sandbox.runs.keys import key_of, shown
 from sandbox.runs.order import Order
@@ -81,6 +81,26 @@ async def test_a_program_that_never_rests_has_its_results_all_the_same(engine: P
     code = "import asyncio\ntask = asyncio.ensure_future(tools.get(7))\nwhile not task.done():\n    await asyncio.sleep(0)\ntask.result()"
     outcome = await engine.run(Job(code, SPECS), Together(7))
     assert outcome.value == 7, outcome.error
+
+
+TWICE = """
+import asyncio
+async def first():
+    done, _ = await asyncio.wait([asyncio.ensure_future(tools.get(n)) for n in range(4)], return_when="FIRST_COMPLETED")
+    return len(done)
+async def second():
+    return await asyncio.gather(*(tools.get(n) for n in range(4, 8)))
+[asyncio.run(first()), asyncio.run(second())]
+"""
+
+
+async def test_one_event_loop_after_the_other(engine: ProcessEngine) -> None:
+    class InTurn(Together):
+        async def call(self, index: int, name: str, args: list[int], kwargs: dict[str, int]) -> int:
+            return args[0]
+
+    outcome = await engine.run(Job(TWICE, SPECS, limits=Limits(wall_s=20)), InTurn())
+    assert outcome.value == [1, [4, 5, 6, 7]], outcome.error
 
 
 async def test_a_result_waits_for_those_before_it_unless_they_are_given_up() -> None:

@@ -257,6 +257,7 @@ async def test_a_caller_that_goes_away_cancels_its_run(ground: Ground, host: Hos
         ("db.save_state", "ok"),
         ("tools.shop.order", "cancelled"),
     ]
+    assert record.effects == {"written": True, "write_calls": 2, "retry_safe": False}
 
 
 async def test_a_replay_does_nothing_and_gives_the_same(ground: Ground, session: Stub) -> None:
