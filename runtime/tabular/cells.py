@@ -104,8 +104,11 @@ def _scale_of(joined: str) -> int | None:
 
 
 def _faithful(cell: str, value: float) -> bool:
+    """Tell whether a float keeps all digits of a cell, or the cell is what a program wrote of that very float."""
     try:
-        return Decimal(cell) == Decimal(repr(value))
+        exact = Decimal(cell)
+        digits = len(exact.as_tuple().digits)
+        return exact == Decimal(repr(value)) or (digits <= 17 and exact == Decimal(f"{value:.{digits}g}"))
     except InvalidOperation:  # infinity
         return False
 
@@ -166,15 +169,17 @@ _NEXT: dict[Kind, tuple[Kind, ...]] = {
 class TextCells:
     """What a column of text is so far: the narrowest kind that fits every cell seen.
 
-    `large` tells that there were integers that no float holds, so that it can never be real; `gaps` tells whether the last slice had empty cells, `mixed` what most cells are of a column that is text
-    because of the others.
+    `large` tells that there were integers that no float holds, so that it can never be real; `gaps` whether the
+    last slice had empty cells; `mixed` what most cells are of a column that is text because of the others, and
+    `odd` one of those, where it was seen.
     """
 
-    __slots__ = ("_scaled", "gaps", "kind", "large", "mixed", "scale", "spelling")
+    __slots__ = ("_scaled", "gaps", "kind", "large", "mixed", "odd", "scale", "spelling")
 
     def __init__(self, kind: Kind = "empty") -> None:
         self.kind: Kind = kind
         self.mixed: Kind | None = None
+        self.odd: str | None = None
         self.gaps = False
         self.large = False
         self.scale: int | None = None
@@ -210,13 +215,15 @@ class TextCells:
         return None
 
     def _note_mixed(self, cells: Sequence[str]) -> None:
-        """Remember what most cells of a column are that becomes text because of the others."""
+        """Remember what most cells of a column are that becomes text because of the others, and one of those."""
+        some = [c for c in cells if c]
+        odd = [c for c in some if _REALS.fullmatch(c + _SEP) is None]
         if self.kind != "empty":
             self.mixed = self.kind
-            return
-        some = [c for c in cells[:200] if c]
-        numbers = sum(_REALS.fullmatch(c + _SEP) is not None for c in some)
-        self.mixed = "real" if 2 * numbers > len(some) else None
+        elif 2 * len(odd) < len(some):
+            self.mixed = "real"
+        if self.mixed in ("integer", "real"):
+            self.odd = next(iter(odd), None)
 
     def see_scale(self, scale: int | None) -> None:
         """Take note of the number of decimals of a slice of numbers."""

@@ -51,7 +51,8 @@ class Filler(ABC):
     """One column on its way into a staging file.
 
     `empty` is what an empty cell of a text column is stored as ('' or None). `mended_to` is the number of rows
-    that were stored before the column widened, and `was` what it was then.
+    that were stored before the column widened, and `was` what it was then; `mixed`
+    what most cells are of a column that is text because of the others, such as `odd`.
     """
 
     def __init__(self, name: str, place: int, options: ParseOptions, empty: str | None) -> None:
@@ -66,6 +67,7 @@ class Filler(ABC):
         self.mended_to = 0
         self.was: Kind | None = None
         self.mixed: Kind | None = None
+        self.odd: str | None = None
         self.scale: int | None = None
         self.spelling: str | None = None
 
@@ -152,11 +154,11 @@ def fill(
             for piece in pieces:
                 table.look(piece)
             kinds = ["text" if column.kind == "empty" else column.kind for column in table.columns]
-            mixed = [column.mixed for column in table.columns]
+            mixed = [(column.mixed, column.odd) for column in table.columns]
             staging.restart()
     if kinds:
         for column, was in zip(table.columns, mixed, strict=True):
-            column.mixed = column.mixed or was
+            column.mixed, column.odd = (column.mixed, column.odd) if column.mixed else was
     warnings = _mend(table.columns, staging)
     return [column.column() for column in table.columns], warnings
 
@@ -257,6 +259,14 @@ def _fixed(lines: Sequence[int]) -> Callable[[], Sequence[int]]:
     return lambda: lines
 
 
+def _mixed(column: Filler) -> str:
+    what = {"real": "number", "integer": "number"}.get(column.mixed or "", column.mixed)
+    such = "" if column.odd is None else f", such as {column.odd!r:.40}"
+    told = f"Column {column.name!r:.80} is text: it holds {what} values and others{such}."
+    word = column.odd is not None and len(column.odd) <= 8 and not any(c.isdigit() for c in column.odd)
+    return f"{told} null_values can have it read as NULL." if word else told
+
+
 _REBUILT = "CASE typeof({c}) WHEN 'integer' THEN {integer} WHEN 'null' THEN {empty} ELSE {c} END"
 
 
@@ -266,8 +276,7 @@ def _mend(columns: list[Filler], staging: Staging) -> list[str]:
     for column in columns:
         kind = column.kind
         if kind == "text" and column.mixed not in (None, "empty"):
-            what = {"real": "number", "integer": "number"}.get(column.mixed, column.mixed)
-            warnings.append(f"Column {column.name!r:.80} is text: it holds {what} values and others.")
+            warnings.append(_mixed(column))
         empty = "NULL" if column.empty is None else "''"
         if kind == "empty" and staging.rows and empty == "''":
             # No cell of it has anything in it; that is an empty text, not NULL.

@@ -37,7 +37,8 @@ class TextColumn(Filler):
         if self.cells.kind != "text":
             raw = _present(raw)
             self.cells.take(raw if self._plain else self._numeric(self._normal(raw)))
-            self.mixed, self.scale, self.spelling = self.cells.mixed, self.cells.scale, self.cells.spelling
+            self.mixed, self.odd = self.cells.mixed, self.cells.odd
+            self.scale, self.spelling = self.cells.scale, self.cells.spelling
 
     def take(self, raw: Sequence[Any], stored: int) -> Sequence[Any]:
         """Return the values of a slice, of which `stored` rows went before."""
@@ -55,7 +56,7 @@ class TextColumn(Filler):
             values = [self._text(c, r) for c, r in zip(cells, raw, strict=True)]
             nulls, empty = values.count(None), values.count("")
         if before != self.cells.kind:
-            self.mixed = self.cells.mixed
+            self.mixed, self.odd = self.cells.mixed, self.cells.odd
             if stored:
                 self.widened(before, self.cells.kind, stored)
         self.scale, self.spelling = self.cells.scale, self.cells.spelling

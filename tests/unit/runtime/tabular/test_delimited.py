@@ -80,6 +80,8 @@ CELLS: list[tuple[str, list[str], str, list[Any]]] = [
     ("more digits than a float keeps", ["0.12345678901234567891", "1.5"], T, ["0.12345678901234567891", "1.5"]),
     ("large integers among decimals", ["9007199254740993", "1.5"], T, ["9007199254740993", "1.5"]),
     ("17 digits that a float keeps", ["0.30000000000000004"], R, [0.30000000000000004]),
+    ("17 digits as some programs write a float", ["48.053808600000004", "45.9"], R, [48.0538086, 45.9]),
+    ("17 digits of money", ["12345678901234.567", "45.9"], T, ["12345678901234.567", "45.9"]),
     ("too large for a float", ["1.5e+400", "1.5"], T, ["1.5e+400", "1.5"]),
     ("other digits", ["١٢", "12"], T, ["١٢", "12"]),
     ("underscores and spaces", ["1_000", " 12"], T, ["1_000", " 12"]),
@@ -251,6 +253,14 @@ def test_a_cell_that_is_too_long_is_kept_aside(tmp_path: Path) -> None:
 def test_a_line_that_never_ends_is_refused_in_bounded_memory(tmp_path: Path) -> None:
     with pytest.raises(DuraliteError, match="longer than"):
         read(tmp_path, b"a,b\n" + b"x" * (20 << 20))
+
+
+def test_a_mixed_column_names_a_cell_that_made_it_text(tmp_path: Path) -> None:
+    table = read(tmp_path, "delay\n" + "5\n-3\n" * 2_000 + "NA\n4\n")
+    assert table.told["warnings"] == [
+        "Column 'delay' is text: it holds number values and others, such as 'NA'."
+        " null_values can have it read as NULL."
+    ]
 
 
 def test_repeated_names_are_told(tmp_path: Path) -> None:
