@@ -232,7 +232,7 @@ def same(found: Rows, expected: Rows) -> None:
         assert all(map(alike, a, b)), f"row {n}: {a} and not {b}"
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(pipelines())
 def test_a_pipeline_gives_what_plain_rows_give(
     case: tuple[Rows, Rows, list[Mapping[str, Any]], Rows],
@@ -244,7 +244,7 @@ def test_a_pipeline_gives_what_plain_rows_give(
     assert found.lost == expected.lost
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(pipelines(), st.integers(0, 6))
 def test_a_preview_shows_the_first_rows_of_the_result(
     case: tuple[Rows, Rows, list[Mapping[str, Any]], Rows], upto: int

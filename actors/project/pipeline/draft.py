@@ -67,7 +67,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What one step counts while rows pass it. `mode` is what a counted row meets: fail, null or skip."""
+    """What one step counts while rows pass it. `mode` is what a counted row meets: fail, null, skip or (nothing) tell."""
 
     slot: int
     step: int
@@ -90,6 +90,8 @@ class Values:
             return exp.Null()
         if isinstance(value, bool):
             value = int(value)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            value = float(value)
         key = (type(value), value)
         if key not in self._names:
             self._names[key] = f"p{len(self.bound)}"
@@ -294,11 +296,14 @@ class Draft:
         self.columns.append(Column("", type, make(old.expr)))
         self.push()
         old, new = self.columns[i], self.columns.pop()
+        self.columns[i] = replace(new, name=old.name)
+        self.count(both(is_null(new.expr), negate(empty(old.expr))), old.expr, name, mode=mode, what=what)
+
+    def count(self, lost: Sql, cell: Sql, name: str, *, mode: str, what: str) -> None:
+        """Count the rows for which a condition over plain columns holds, with a cell as a sample."""
         slot = self.slot()
         self.notes.append(Note(slot, self.step, self.operation, name, mode, what))
-        lost = both(is_null(new.expr), negate(empty(old.expr)))
-        self._where.append(when((lost, call("dl_note", integer(slot), old.expr, self.row)), other=integer(1)))
-        self.columns[i] = replace(new, name=old.name)
+        self._where.append(when((lost, call("dl_note", integer(slot), cell, self.row)), other=integer(1)))
 
     def slot(self) -> int:
         """Return the number of a new piece of state for functions that keep some."""

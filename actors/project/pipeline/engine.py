@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from runtime.errors import InputError
+from runtime.errors import InputError, StorageFull
 from runtime.tabular.staging import remove_staging
 
 from .cells import column
@@ -24,7 +24,15 @@ from .table import Field, StepError, Table, read_type
 
 __all__ = ("RunningEngine", "read_table")
 
-_OWN = "PRAGMA {0}.journal_mode=OFF; PRAGMA {0}.synchronous=OFF; PRAGMA {0}.cache_size=-4000;"
+_PAGE = 4096
+_OWN = "PRAGMA {0}.journal_mode=OFF; PRAGMA {0}.synchronous=OFF; PRAGMA {0}.cache_size=-4000; PRAGMA {0}.max_page_count={1};"
+_EFFECTS = {
+    "skip": ("row dropped", "their rows were dropped"),
+    "null": ("cell emptied", "they are empty now"),
+    "tell": ("parts left out", "the rest was left out"),
+    "fail": ("run ended", "the run ended"),
+}
+_LONGEST_CELL = 20_000_000
 MAX_FILES = 7
 """Other files that one pipeline may read; SQLite attaches ten."""
 
@@ -53,8 +61,13 @@ class RunningEngine:
     """
 
     def __init__(
-        self, target: Path | None, report: Callable[[Mapping[str, Any]], None], scratch: Path
+        self,
+        target: Path | None,
+        report: Callable[[Mapping[str, Any]], None],
+        scratch: Path,
+        most_bytes: int = 2**31,
     ) -> None:
+        self._pages = max(1, most_bytes // _PAGE)
         self._report = report
         self._stages = 0
         self._schemas: dict[str, str] = {}
@@ -66,8 +79,9 @@ class RunningEngine:
         )
         try:
             self.connection.executescript(
-                "PRAGMA temp_store=FILE; PRAGMA trusted_schema=OFF;" + _OWN.format("main")
+                "PRAGMA temp_store=FILE; PRAGMA trusted_schema=OFF;" + _OWN.format("main", self._pages)
             )
+            self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_CELL)
             self.functions = Functions(self.connection)
         except BaseException:
             self.connection.close()
@@ -127,7 +141,7 @@ class RunningEngine:
             remove_staging(self._scratch)
             self._has_scratch = True
             self.connection.execute("ATTACH ? AS stages", (self._scratch.absolute().as_uri(),))
-            self.connection.executescript(_OWN.format("stages"))
+            self.connection.executescript(_OWN.format("stages", self._pages))
 
     @contextmanager
     def writing(self, part: Path) -> Iterator[None]:
@@ -135,7 +149,7 @@ class RunningEngine:
         remove_staging(part)
         self.connection.execute("ATTACH ? AS part", (part.absolute().as_uri(),))
         try:
-            self.connection.executescript(_OWN.format("part"))
+            self.connection.executescript(_OWN.format("part", self._pages))
             self._kept = True
             yield
         except BaseException:
@@ -226,6 +240,17 @@ class RunningEngine:
                 "a sum of whole numbers is beyond 64 bits.",
                 hint='Cast the column to "number" by a formula: x * 1.0.',
             )
+        if "full" in str(error):
+            return StorageFull(
+                f"The rows of the pipeline need more than {self._pages * _PAGE // 2**20:,} MiB.",
+                hint="Filter, select columns or group earlier, or join by keys that match fewer rows.",
+                limit="max_file_bytes",
+            )
+        if "too big" in str(error):
+            return StepError(
+                f"a cell would have more than {_LONGEST_CELL:,} bytes.",
+                hint="Join or replace less text in one cell.",
+            )
         if any(said in str(error) for said in ("parser stack", "too large", "too many", "too deep")):
             return StepError(f"the steps are too much for one statement: {error}.", hint="Use smaller steps.")
         return error
@@ -238,9 +263,8 @@ class RunningEngine:
                 "operation": n.operation,
                 "column": n.column,
                 "count": self.functions.counts[n.slot],
-                "effect": "row dropped" if n.mode == "skip" else "cell emptied",
-                "message": f'{self.functions.counts[n.slot]:,} cells of "{n.column}": '
-                f"each {n.what}; {'their rows were dropped' if n.mode == 'skip' else 'they are empty now'}.",
+                "effect": _EFFECTS[n.mode][0],
+                "message": f'{self.functions.counts[n.slot]:,} cells of "{n.column}": each {n.what}; {_EFFECTS[n.mode][1]}.',
                 "samples": [
                     {"row": row, "value": cell} for row, cell in self.functions.samples.get(n.slot, [])
                 ],

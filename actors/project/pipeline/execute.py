@@ -2,7 +2,8 @@
 
 Both take plain data. `source` and each of `tables` are `{"file", "name", "columns", "version"}`: a file that is
 opened read-only, the data table in it, its columns as the catalogue has them (`name`, `type` or `kind`, `scale`,
-`physical`), and any text that changes when its rows do. `steps` is a list as `parse_steps` reads it.
+`physical`), and any text that changes when its rows do. `steps` is a list as `parse_steps` reads it. `most_bytes`
+bounds each file that is written (2 GiB).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from .table import Field, Table
 __all__ = ("PREVIEW_ROWS", "execute", "preview")
 
 PREVIEW_ROWS = 100
+_SHOWN = 10_000
+"""Characters of a cell that a preview shows."""
 _COUNTED_ROWS = 50_000
 _MOST_DISTINCT = 1_000
 _KINDS: dict[str, Kind] = {
@@ -66,7 +69,9 @@ def execute(args: dict[str, Any], report: Report) -> dict[str, Any]:
     staging = Path(args["staging"])
     remove_staging(staging)
     try:
-        with closing(RunningEngine(staging, report, staging.with_name(staging.name + ".stages"))) as engine:
+        with closing(
+            RunningEngine(staging, report, staging.with_name(staging.name + ".stages"), _most(args))
+        ) as engine:
             source, find = _tables(engine, args)
             draft = Draft(source, engine=engine, resolve=find)
 
@@ -104,7 +109,7 @@ def preview(args: dict[str, Any], report: Report) -> dict[str, Any]:
         raise InputError(f"There is no step {upto}: the pipeline has {len(steps)} steps.")
     limit = max(0, min(int(args.get("limit") or PREVIEW_ROWS), PREVIEW_ROWS))
     folder = StageFolder(Path(args["cache"]), int(args.get("cache_bytes") or 512 * 1024 * 1024))
-    with closing(RunningEngine(None, report, folder.scratch())) as engine:
+    with closing(RunningEngine(None, report, folder.scratch(), _most(args))) as engine:
         shown = _Preview(engine, folder, args, steps[:upto])
         draft = shown.draft()
         shown.finish(draft)
@@ -112,11 +117,19 @@ def preview(args: dict[str, Any], report: Report) -> dict[str, Any]:
         folder.trim()
         return {
             "columns": [{"name": c.name, "type": c.type, "scale": c.scale} for c in draft.columns],
-            "rows": rows[:limit],
+            "rows": [_shown(row) for row in rows[:limit]],
             "step": upto,
             "complete": len(rows) <= limit,
             "warnings": engine.notices(draft.notes),
         }
+
+
+def _most(args: Mapping[str, Any]) -> int:
+    return int(args.get("most_bytes") or 2**31)
+
+
+def _shown(row: list[Any]) -> list[Any]:
+    return [c[:_SHOWN] + "…" if isinstance(c, str) and len(c) > _SHOWN else c for c in row]
 
 
 class _Preview:

@@ -166,24 +166,37 @@ class _Reader:
 
     def _joined(self) -> Node:
         node = self._sum()
+        made = False
         while self._take("&"):
             right = self._sum()
             # A chain is one expression from left to right, without parentheses within parentheses.
-            left = node.sql if isinstance(node.sql, exp.DPipe) else call("ifnull", shown(node), text(""))
+            if not isinstance(node.sql, exp.DPipe):
+                left = call("ifnull", shown(node), text(""))
+            else:
+                left = node.sql if made else node.sql.copy()
             piece = call("ifnull", shown(right), text(""))
-            node = Node(exp.DPipe(this=left.copy(), expression=piece), "string")
+            node, made = Node(exp.DPipe(this=left, expression=piece), "string"), True
         return node
 
     def _sum(self) -> Node:
         node = self._product()
+        made = False
         while sign := self._take("+", "-"):
-            node = _calculated(node, sign, self._product())
+            node, made = _calculated(node, sign, self._product(), made=made), True
         return node
 
     def _product(self) -> Node:
         node = self._signed()
+        made = False
+        nested = 0
         while sign := self._take("*", "/", "%"):
-            node = _calculated(node, sign, self._signed())
+            nested += sign != "*"
+            if nested > MAX_DEPTH:
+                raise StepError(
+                    f"the formula divides more than {MAX_DEPTH} times in a row.",
+                    hint="Compute it in several steps.",
+                )
+            node, made = _calculated(node, sign, self._signed(), made=made), True
         return node
 
     def _signed(self) -> Node:
@@ -267,7 +280,9 @@ def _wrapped(sql: Sql) -> Sql:
     return exp.Paren(this=sql.copy())
 
 
-def _calculated(left: Node, sign: str, right: Node) -> Node:
+def _calculated(left: Node, sign: str, right: Node, *, made: bool) -> Node:
+    # `made` tells that the left side is this chain's own, and need not be copied: a copy for each sign would take
+    # time with the square of its length.
     if sign == "+" and "string" in (left.type, right.type):
         raise StepError("+ adds numbers, and was given text.", hint="Join text with &, as in first & last.")
     a, b = number(left, sign), number(right, sign)
@@ -284,7 +299,7 @@ def _calculated(left: Node, sign: str, right: Node) -> Node:
     if sign == "%":
         return Node(call("dl_modulo", a, b), "integer" if whole else "number")
     chain = (exp.Add, exp.Sub, exp.Mul) if sign != "*" else (exp.Mul,)
-    first = a.copy() if isinstance(a, chain) else _operand(a)
+    first = (a if made else a.copy()) if isinstance(a, chain) else _operand(a)
     # Not "integer", even of two: what is beyond 64 bits becomes a REAL.
     return Node(_CALCULATIONS[sign](this=first, expression=_operand(b)), "number")
 

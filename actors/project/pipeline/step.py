@@ -33,8 +33,9 @@ class BaseStep(BaseModel):
     """What all steps share."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, str_max_length=10_000
-    )
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, str_max_length=10_000,
+        allow_inf_nan=False,
+    )  # fmt: skip
 
     example: ClassVar[Mapping[str, Any]] = {}
     """A step as JSON that works."""

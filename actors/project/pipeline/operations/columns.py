@@ -252,6 +252,9 @@ class SplitColumn(BaseStep):
             rest = draft.columns.pop()
             at = call("instr", rest.expr, mark)
             found = op(at, ">", integer(0))
+            if last and self.extra == "drop":
+                what = f"has more than {len(self.new_columns)} parts"
+                draft.count(found, rest.expr, self.column, mode="tell", what=what)
             head = when(
                 (found, call("substr", rest.expr, integer(1), op(at, "-", integer(1)))), other=rest.expr
             )

@@ -188,8 +188,8 @@ class Limit(BaseStep):
     """Keep the first rows."""
 
     operation: Literal["limit"] = "limit"
-    count: int = Field(description="How many rows to keep.", ge=0)
-    offset: int = Field(default=0, description="How many rows to pass over first.", ge=0)
+    count: int = Field(description="How many rows to keep.", ge=0, le=2**53)
+    offset: int = Field(default=0, description="How many rows to pass over first.", ge=0, le=2**53)
     spellings: ClassVar[Mapping[str, str]] = {
         "limit": "count",
         "rows": "count",
@@ -206,7 +206,7 @@ class Skip(BaseStep):
     """Leave out the first rows."""
 
     operation: Literal["skip"] = "skip"
-    count: int = Field(description="How many rows to leave out.", ge=0)
+    count: int = Field(description="How many rows to leave out.", ge=0, le=2**53)
     spellings: ClassVar[Mapping[str, str]] = {
         "rows": "count",
         "n": "count",
@@ -232,7 +232,7 @@ class Sample(BaseStep):
     """Keep a random choice of rows, in their order; the same seed chooses the same rows."""
 
     operation: Literal["sample"] = "sample"
-    count: int | None = Field(default=None, description="How many rows.", ge=0)
+    count: int | None = Field(default=None, description="How many rows.", ge=0, le=2**53)
     fraction: float | None = Field(
         default=None, description="Which part of the rows, between 0 and 1.", ge=0, le=1
     )

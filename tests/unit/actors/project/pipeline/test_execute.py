@@ -233,3 +233,35 @@ def test_a_join_reads_another_file_and_too_many_files_are_refused(tmp_path: Path
     many = {f"t{i}": towns | {"file": f"{tmp_path}/none{i}"} for i in range(9)}
     with pytest.raises(DuraliteError, match=r"cannot be opened"):
         execute(args | {"tables": many}, silent)
+
+
+def test_rows_without_end_stop_at_the_size_of_a_file(tmp_path: Path) -> None:
+    """Appending a table to itself doubles it: the bound is that of the file, and nothing is left."""
+    source = write_live(tmp_path / "live", TABLE)
+    steps = [{"operation": "join", "table": "self", "on": "city", "prefix": f"{i} "} for i in range(9)]
+    args = {"source": source, "tables": {"self": source}, "steps": steps, "most_bytes": 2**22}
+    with pytest.raises(DuraliteError, match="need more than 4 MiB") as e:
+        execute(args | {"staging": str(tmp_path / "out")}, silent)
+    assert (e.value.code, e.value.limit) == ("storage_full", "max_file_bytes")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_cell_without_end_is_refused(tmp_path: Path) -> None:
+    grow = {"operation": "replace_values", "columns": ["a"], "find": "a", "replace": "a" * 5_000}
+    table = Rows([("a", "string")], [["aa"]])
+    args = {
+        "source": write_live(tmp_path / "live", table),
+        "steps": [grow] * 3,
+        "staging": str(tmp_path / "out"),
+    }
+    with pytest.raises(StepError, match="a cell would have more than"):
+        execute(args, silent)
+    steps = [grow | {"replace": "aaa"}, grow]
+    shown = preview(args | {"steps": steps, "cache": str(tmp_path / "cache")}, silent)
+    assert len(shown["rows"][0][0]) == 10_001 and shown["rows"][0][0].endswith("…")
+
+
+def test_numbers_beyond_64_bits_in_a_step_are_compared_as_they_can_be(tmp_path: Path) -> None:
+    step = {"operation": "filter", "column": "amount", "operator": "<", "value": 10**30}
+    args = {"source": write_live(tmp_path / "live", TABLE), "steps": [step], "staging": str(tmp_path / "out")}
+    assert execute(args, silent)["rows"] == 200

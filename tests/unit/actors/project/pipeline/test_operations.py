@@ -202,6 +202,12 @@ def test_split_column_leaves_missing_parts_empty(step: dict[str, Any], expected:
     assert run(table, [{"operation": "split_column", "column": "a"} | step]).rows == expected
 
 
+def test_parts_that_are_left_out_are_told() -> None:
+    step = {"operation": "split_column", "column": "a", "newColumns": ["x", "y"], "extra": "drop"}
+    found = run(one(S, "1,2", "1,2,3", None), [step])
+    assert [(w["count"], w["effect"], w["column"]) for w in found.warnings] == [(1, "parts left out", "a")]
+
+
 def test_merge_columns_stands_where_the_first_was() -> None:
     table = Rows(
         [("x", W), ("a", S), ("b", N), ("y", W)], [[1, "p", 0.5, 2], [1, "", None, 2], [1, None, 2.0, 2]]
