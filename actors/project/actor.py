@@ -6,8 +6,9 @@ lies in the files beside this one: `imports`, `reading`, `exploring`, `pipelines
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field as Doc
 
@@ -16,7 +17,7 @@ from actors.project.catalogue import MIGRATIONS, PREFIX, tidy
 from actors.project.exploring import ExploreMethods
 from actors.project.exports import ExportMethods
 from actors.project.holds import Holds
-from actors.project.imports import ImportMethods
+from actors.project.imports import ImportMethods, remove_leftovers
 from actors.project.pipelines import PipelineMethods
 from actors.project.reading import ReadMethods
 from actors.session.state import StateMethods
@@ -31,6 +32,9 @@ from runtime.storage.profiles import Durability
 from runtime.storage.transaction import Transaction
 from sandbox.runs import CodeMethods
 from sandbox.tools.methods import ServerMethods
+
+if TYPE_CHECKING:
+    from runtime.host import Host
 
 __all__ = ("PROJECT", "ProjectActor")
 
@@ -67,6 +71,12 @@ class ProjectActor(
     profile: ClassVar[Durability] = Durability.NORMAL
     policy: ClassVar[Policy | None] = PROJECT
     shared_file: ClassVar[bool] = True
+
+    @classmethod
+    async def start_type(cls, host: Host) -> None:
+        """Remove what a crash left of files, and start what the mixins need."""
+        await asyncio.get_running_loop().run_in_executor(None, remove_leftovers, host.settings.data)
+        await super().start_type(host)
 
     def __init__(self, instance: Instance) -> None:
         super().__init__(instance)

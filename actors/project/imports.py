@@ -37,7 +37,7 @@ from runtime.tabular.options import ParseOptions
 from runtime.tabular.reading import Loaded, load, parse_options, preview
 from runtime.values import loads
 
-__all__ = ("ImportMethods", "Options", "ended", "telling")
+__all__ = ("ImportMethods", "Options", "ended", "options_of", "remove_leftovers", "telling", "waited")
 
 _ORIGINAL = "original"
 _ANSWER_S = 0.75
@@ -278,6 +278,13 @@ class ImportMethods:
                 kept.unlink(missing_ok=True)
 
         await _in_thread(move)
+
+
+def remove_leftovers(data: Path) -> None:
+    """Remove what a crash left of imports, pipelines and exports; for the start of a host, when none can run."""
+    for kind in ("import", "pipeline", "export"):
+        for folder in (data / "tmp").glob(f"{kind}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def options_of(given: Any) -> ParseOptions:

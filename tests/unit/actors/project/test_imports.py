@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from actors.project import ProjectActor
 from runtime.clock import SystemClock
 from runtime.errors import Conflict, Forbidden, InputError, NotFound, PayloadTooLarge, Unavailable
 from runtime.host import Host
@@ -311,3 +312,13 @@ async def test_a_service_that_ends_in_the_middle_of_an_import_says_so_afterwards
         job = await project.get_job(record.id)
         assert (job.state, job.error["code"]) == ("failed", "interrupted")
         assert (await project.import_path(str(file), wait=True)).state == "done"
+
+
+async def test_files_that_a_crash_left_are_gone_at_the_next_start(tmp_path: Path) -> None:
+    """Also where no gateway runs, which empties the whole folder."""
+    for kind in ("import", "pipeline", "export"):
+        folder = tmp_path / "d" / "tmp" / f"{kind}-abc"
+        folder.mkdir(parents=True)
+        (folder / "staging.sqlite").write_bytes(b"half")
+    async with harness(tmp_path / "d", ProjectActor, clock=SystemClock()):
+        assert list((tmp_path / "d" / "tmp").iterdir()) == []
