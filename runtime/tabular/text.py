@@ -67,14 +67,14 @@ class TextColumn(Filler):
         """Tell whether stored values of a kind can be turned back into their text."""
         return kind != "real" and self._plain
 
-    def _normal(self, raw: Sequence[str]) -> list[str]:
-        cells = [c.strip() for c in raw] if self._trim else list(raw)
-        return ["" if c in self.nulls else c for c in cells] if self.nulls else cells
+    def _normal(self, raw: Sequence[str]) -> Sequence[str]:
+        cells = [c.strip() for c in raw] if self._trim else raw
+        return cells if self.nulls.isdisjoint(cells) else ["" if c in self.nulls else c for c in cells]
 
-    def _numeric(self, cells: Sequence[str]) -> list[str]:
+    def _numeric(self, cells: Sequence[str]) -> Sequence[str]:
         """Return cells with numbers written as the expressions expect them, where they are numbers."""
         if self._decimal == "." and not self._thousands:
-            return list(cells)
+            return cells
         return [self._number(c) for c in cells]
 
     def _number(self, cell: str) -> str:

@@ -30,7 +30,7 @@ from runtime.workers.task import is_task
 
 __all__ = ("main",)
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -57,9 +57,11 @@ def main(descriptor: int, parent: int) -> None:
 
 
 def _tie_to(parent: int) -> None:
-    """Have the kernel end this process with the one that made it."""
+    """Have the kernel end this process with the one that made it, and give it no rights that it has not."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it ended before the line above
             os._exit(1)
 
