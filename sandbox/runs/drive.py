@@ -120,7 +120,7 @@ class Runs:
         unit = storage.unit(lambda tx: records.insert(tx, program, data), deadline=deadline, quick=True)
         storage.submit(unit)
         unit.future.add_done_callback(_look)
-        if self._held is not None and self._held.done():
+        if self._held is not None and self._held.done() and _succeeded(self._held):
             return unit.future
         return asyncio.ensure_future(_both(unit.future, self._hold()))
 
@@ -158,15 +158,17 @@ class Runs:
             try:
                 return await self._take_up(run)
             except Unavailable as error:  # the sandbox is full: after a crash many may want it at once
+                # It was not begun, so that this does not count.
+                await self._instance.connection.run(lambda tx: records.count_attempt(tx, run, -1))
                 await asyncio.sleep(error.retry_after or 1.0)
         return await self._take_up(run)
 
     async def _take_up(self, run: str) -> RunResult:
         def read(tx: Transaction) -> tuple[Program, Past, int] | RunRecord:
-            program, state = history.program_of(tx, run)
-            if state != "running":
+            if history.code_of(tx, run)[1] != "running":
                 return history.load(tx, run)
-            tx.execute("UPDATE main._duralite_runs SET attempts = attempts + 1 WHERE id = ?", (run,))
+            program = history.program_of(tx, run)
+            records.count_attempt(tx, run, 1)
             row = tx.one("SELECT length(inputs) FROM main._duralite_runs WHERE id = ?", (run,))
             return program, read_past(tx, run), row[0] if row is not None else 0
 
@@ -190,7 +192,7 @@ class Runs:
         """Run a recorded program again with its recorded results, without doing anything."""
 
         def read(tx: Transaction) -> tuple[Program, Past]:
-            return history.program_of(tx, run)[0], read_past(tx, run)
+            return history.program_of(tx, run), read_past(tx, run)
 
         program, past = await self._instance.connection.run(read, read_only=True)
         journal = self._journal(program, _now(), past)

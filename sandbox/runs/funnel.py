@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sandbox.tools.staging import Staged
     from sandbox.tools.toolbox import ToolBox
 
-__all__ = ("NOTHING", "Door", "Funnel", "Reach", "helpers_of")
+__all__ = ("Door", "Funnel", "Reach", "helpers_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,12 @@ Reach = tuple[tuple[HelperSpec, ...], Mapping[str, Door]]
 """What code sees of an actor, and what is behind it."""
 
 
-NOTHING: Reach = ((), {})
-
-
 class Funnel:
     """The host's side of one attempt at a run (`sandbox.engine.Host`).
 
     `marks` are the calls that need an approval. With `look`, nothing is done: every answer comes from the record.
-    `on_pause` is part of the unit that pauses the run. `stopped` says why the funnel ended the run itself; `engine` is the task that it then cancels.
+    `on_pause` is part of the unit that pauses the run. `stopped` says why the funnel ended the run itself; `engine`
+    is the task that it then cancels.
     """
 
     def __init__(
@@ -229,6 +227,11 @@ class Funnel:
             self.writes += maybe
             self._journal.give_up(entry)
             self._journal.note(entry, "cancelled", None, wrote=maybe)
+            raise
+        except DuraliteError:
+            raise
+        except Exception:  # not ours to understand; but nobody may wait for its turn
+            self._journal.give_up(entry)
             raise
         finally:
             self._under_way -= 1

@@ -119,8 +119,8 @@ def code_of(tx: Transaction, run: str) -> tuple[str, str]:
     return str(row[2]), str(row[1])
 
 
-def program_of(tx: Transaction, run: str) -> tuple[Program, str]:
-    """Return the program of a run, and the run's state.
+def program_of(tx: Transaction, run: str) -> Program:
+    """Return the program of a run.
 
     Raises:
         NotFound: no such run, or it is forgotten; or its inputs were too large to keep.
@@ -133,10 +133,7 @@ def program_of(tx: Transaction, run: str) -> tuple[Program, str]:
     limits = Limits(**loads(row[4]))
     inputs = codec.decode(row[3], limits.depth + 8)
     ask = tuple(loads(row[5]))
-    program = Program(
-        row[0], row[2], inputs, limits, ask, bytes(row[6]), float(row[7]), row[11], bool(row[12])
-    )
-    return program, str(row[1])
+    return Program(row[0], row[2], inputs, limits, ask, bytes(row[6]), float(row[7]), row[11], bool(row[12]))
 
 
 # A run that goes on may have a journal far larger than a record: what is too much is cut in what is shown.

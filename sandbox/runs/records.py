@@ -127,6 +127,11 @@ def forget(tx: Transaction, run: str) -> None:
     tx.execute("DELETE FROM main._duralite_runs WHERE id = ?", (run,))
 
 
+def count_attempt(tx: Transaction, run: str, by: int) -> None:
+    """Count that a run was begun (1), or that it was not (-1)."""
+    tx.execute("UPDATE main._duralite_runs SET attempts = attempts + ? WHERE id = ?", (by, run))
+
+
 def put_calls(tx: Transaction, rows: Sequence[CallRow]) -> None:
     """Write calls into the journal; a call that is there already is replaced."""
     if rows:

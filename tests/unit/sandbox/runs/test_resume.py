@@ -205,6 +205,22 @@ async def test_a_run_that_ends_the_service_each_time_is_not_taken_up_for_ever(gr
     assert len(ledger(ground.folder)) == 3
 
 
+async def test_many_runs_go_on_though_the_sandbox_takes_one_at_a_time(ground: Ground) -> None:
+    full = Limits(drain_s=0.01, run_concurrency=1, run_waiting=1, run_resumes=1)
+    async with ground.host(limits=QUICK) as host:
+        session = host.namespace("session").get("a")
+        for n in range(4):
+            await session.run("await tools.shop.put(inputs['n'], 'g')", inputs={"n": n}, background=True)
+        await until(lambda: len(ledger(ground.folder)) == 4)
+        runs = [each.id for each in (await session.list_runs()).items]
+    open_gate(ground.folder, "g")
+    async with ground.host(limits=full) as host:
+        session = host.namespace("session").get("a")
+        records = [await ended(session, run) for run in runs]
+        assert [record.state for record in records] == ["ok"] * 4, records
+        assert {record.attempts for record in records} == {2}
+
+
 async def test_a_journal_that_grows_over_its_bound_ends_the_promise_and_not_the_run(ground: Ground) -> None:
     limits = Limits(drain_s=0.01, run_journal_bytes=64 * 1024)
     code = (
