@@ -24,7 +24,6 @@ R = TypeVar("R")
 
 _SLICE_S = 0.05
 _FIRST_ROWS = 5_000
-_DROP_ROWS = 20_000
 _UNIT_S = 60.0
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,60}")
 
@@ -40,8 +39,8 @@ async def adopt(
 ) -> R:
     """Copy the table `source` of a staging file into the new table `table` of an actor's file.
 
-    `finish(tx)` makes it visible, in the same transaction as the last rows; its answer is returned. If anything
-    fails before, or the wait is cancelled, the table is dropped again. `on_rows` hears of the rows copied so far.
+    `finish(tx)` makes it visible, in a transaction of its own after the last rows; its answer is returned. If
+    anything fails before, or the wait is cancelled, the table is dropped again. `on_rows` hears of the rows copied so far.
     The staging file itself is left to the caller.
 
     Raises:
