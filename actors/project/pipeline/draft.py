@@ -387,7 +387,9 @@ class Draft:
         """Return all levels as one statement that gives the rows in order."""
         query = self.query(limit=limit, offset=offset, ordered=True)
         if self._with:
-            query.set("with_", exp.With(expressions=[level.copy() for level in self._with]))
+            levels = [level.copy() for level in self._with]
+            _prune(levels, query)
+            query.set("with_", exp.With(expressions=levels))
         return query
 
     def in_order(self) -> None:
@@ -420,6 +422,19 @@ class Draft:
             and not (self.order or self._where or self._joins)
             and all(c.plain and c.expr.name == f"c{i}" for i, c in enumerate(self.columns))
         )
+
+
+def _prune(levels: list[exp.CTE], query: exp.Select) -> None:
+    """Leave out of each level what no later one reads: a column that passes a level is copied there."""
+    read: dict[str, set[str]] = {}
+    later: Sql = query
+    for level in reversed(levels):
+        for c in later.find_all(exp.Column):
+            read.setdefault(c.table, {"row_id"}).add(c.name)
+        later = level.this
+        if isinstance(later, exp.Select):
+            wanted = read.get(level.alias, {"row_id"})
+            later.set("expressions", [e for e in later.expressions if e.alias in wanted])
 
 
 def _ordered(key: Key) -> exp.Ordered:
