@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from actors.project.fields import Field
@@ -30,6 +31,7 @@ __all__ = (
     "discard",
     "drop",
     "make_ready",
+    "no_column",
     "reserve",
     "result",
     "take_rejects",
@@ -106,8 +108,6 @@ class Dataset:
 
 def no_column(name: str, names: Sequence[str]) -> NotFound:
     """Return the error of a column that is not there, with the nearest names."""
-    from difflib import get_close_matches
-
     near = get_close_matches(name, names, n=5, cutoff=0.5) or list(names[:20])
     return NotFound(
         f"There is no column {name!r:.80}.",

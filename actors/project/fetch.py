@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import SplitResult, unquote, urljoin
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import httptools
 
@@ -101,8 +101,6 @@ async def fetch(
 
 
 def _followed(before: SplitResult, url: str) -> str:
-    from urllib.parse import urlsplit
-
     after = urlsplit(url)
     if after.hostname != before.hostname or (before.scheme == "https" and after.scheme != "https"):
         raise Forbidden(
@@ -118,7 +116,9 @@ async def _get(
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address = (await hosts.addresses(host, port))[0]
-    secure = ssl.create_default_context() if parts.scheme == "https" else None
+    secure = None
+    if parts.scheme == "https":  # it reads the trusted certificates from the disk
+        secure = await asyncio.get_running_loop().run_in_executor(None, ssl.create_default_context)
     reader, writer = await asyncio.open_connection(
         address, port, ssl=secure, server_hostname=host if secure else None
     )
