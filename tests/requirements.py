@@ -386,6 +386,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "A marked call pauses the run, is listed, and goes on or fails by approve or reject, also after kill -9.",
         f"{_RESUME}test_a_pause_for_approval_outlives_the_service",
         f"{_RUNS_LIVE}test_an_agents_key_cannot_approve_what_its_programs_ask_for",
+        f"{_RUNS_LIVE}test_an_agent_asks_and_a_person_approves_over_mcp",
     ),
     _row(
         "ag-03",

@@ -8,7 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
+from mcp import Client, MCPError
 
+from runtime.accounts import Grant
+from runtime.gateway.mcp.server import McpServer
 from runtime.gateway.testing import LiveServer, live_server
 from tests.acceptance.ledger import LedgerSession, ledger
 
@@ -88,3 +91,26 @@ async def test_ten_thousand_calls_in_one_gather_leave_the_host_small(live: LiveS
 
 def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def test_an_agent_asks_and_a_person_approves_over_mcp(live: LiveServer, tmp_path: Path) -> None:
+    def desk(*scopes: str) -> Client:
+        server = McpServer(live.host, owner=Grant("local", frozenset(scopes)), shown=("all",))
+        return Client(server.lowlevel)
+
+    async with desk("read", "write", "run") as agent, desk("read", "run", "approve") as person:
+        asked = await agent.call_tool("run_code", {"session": "a", "code": "await tools.shop.order(1)"})
+        paused: Any = asked.structured_content
+        assert paused["status"] == "paused", asked
+        with pytest.raises(MCPError, match="approve"):
+            await agent.call_tool("session_approve", {"session": "a", "id": paused["id"]})
+        listed: Any = (await person.call_tool("session_list_approvals", {"session": "a"})).structured_content
+        assert listed["result"] == paused["waiting"]
+        await person.call_tool("session_reject", {"session": "a", "id": paused["id"], "reason": "no"})
+        record: Any = {"state": "running"}
+        while record["state"] == "running":
+            record = (
+                await person.call_tool("session_get_run", {"session": "a", "id": paused["id"]})
+            ).structured_content
+        assert (record["state"], record["error"]["code"]) == ("error", "rejected")
+    assert ledger(tmp_path) == []
