@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from actors.sources.statement import Parsed, load_duckdb, parse, syntax_error
+from actors.sources.statement import Parsed, is_explain, load_duckdb, parse, syntax_error
 from runtime.errors import (
     DeadlineExceeded,
     LimitExceeded,
@@ -46,6 +46,7 @@ class Engine:
     """A DuckDB database for one statement: `parse` it, `grant` what it may read, which shuts the database in, `run` it."""
 
     connection: duckdb.DuckDBPyConnection
+    tables: list[Table] = field(default_factory=list)
 
     def parse(self, sql: str, most: int) -> Parsed:
         """Return what a statement reads and calls, as DuckDB itself parses it.
@@ -70,6 +71,14 @@ class Engine:
                 f"CREATE VIEW {place}{quoted(table.name)} AS SELECT * FROM read_parquet({_text(table.file)})"
             )
         connection.execute("SET lock_configuration=true")
+        self.tables.extend(tables)
+
+    def without_files(self, plan: str) -> str:
+        """Return a plan as text, with the tables' names where the paths of their files stood."""
+        for table in self.tables:
+            name = f"{table.schema}.{table.name}" if table.schema else table.name
+            plan = plan.replace(table.file, name.ljust(len(table.file)))
+        return plan
 
     def run(self, sql: str, params: Any) -> Rowset:
         """Run a statement that `parse` let pass.
@@ -123,6 +132,7 @@ class Rowset:
         self.types = list(types)
         self.description = [(name,) for name in columns]
         self._odd = [i for i, kind in enumerate(types) if kind not in _PLAIN]
+        self._plan = is_explain(sql)
 
     def fetchmany(self, count: int) -> list[tuple[Any, ...]]:
         """Return the next rows, at most so many; none at the end.
@@ -135,6 +145,8 @@ class Rowset:
             rows: list[tuple[Any, ...]] = self._found.fetchmany(count)
         except module.Error as error:
             raise self._engine.translated(error, self._sql) from None
+        if self._plan:
+            return [tuple(map(self._engine.without_files, row)) for row in rows]
         if not self._odd:
             return rows
         return [_converted(row, self._odd) for row in rows]
@@ -185,27 +197,48 @@ def open_engine(
     *, memory_bytes: int, threads: int, temp: str, temp_bytes: int, seconds: float
 ) -> Iterator[Engine]:
     """Open an empty database for one statement; what runs in it is interrupted after `seconds`."""
-    module = load_duckdb()
-    connection = module.connect(
+    shape = (memory_bytes // 2**20, threads)
+    connection = _take(*shape)
+    done = threading.Event()
+    try:
+        connection.execute(f"SET temp_directory={_text(temp)}")
+        connection.execute(f"SET max_temp_directory_size='{temp_bytes // 2**20}MiB'")
+        threading.Thread(target=_interrupt_late, args=(connection, done, seconds), daemon=True).start()
+        yield Engine(connection)
+    finally:
+        done.set()
+        # The next statement finds a database made already. This one is never used again.
+        threading.Thread(target=_turn_over, args=(connection, *shape), daemon=True).start()
+
+
+_made: dict[tuple[int, int], Any] = {}
+"""Empty databases made ahead, by megabytes of memory and threads: one of a shape, which serves one statement."""
+
+
+def _take(megabytes: int, threads: int) -> Any:
+    return _made.pop((megabytes, threads), None) or _connect(megabytes, threads)
+
+
+def _turn_over(used: Any, megabytes: int, threads: int) -> None:
+    used.close()
+    if (megabytes, threads) in _made:
+        return
+    with suppress(MemoryError, load_duckdb().Error):
+        _made[megabytes, threads] = _connect(megabytes, threads)
+
+
+def _connect(megabytes: int, threads: int) -> Any:
+    return load_duckdb().connect(
         ":memory:",
         config={
             "threads": threads,
-            "memory_limit": f"{memory_bytes // 2**20}MiB",
-            "temp_directory": temp,
-            "max_temp_directory_size": f"{temp_bytes // 2**20}MiB",
+            "memory_limit": f"{megabytes}MiB",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "allow_community_extensions": False,
             "python_enable_replacements": False,
         },
     )
-    done = threading.Event()
-    try:
-        threading.Thread(target=_interrupt_late, args=(connection, done, seconds), daemon=True).start()
-        yield Engine(connection)
-    finally:
-        done.set()
-        connection.close()
 
 
 def _interrupt_late(connection: Any, done: threading.Event, seconds: float) -> None:
