@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlglot import exp
 
-from actors.project.pipeline import StepError
+from actors.project.pipeline import StepError, compile_pipeline, parse_steps
 from actors.project.pipeline.formula_functions import FUNCTIONS
+from actors.project.pipeline.table import Field, Table
 from tests.pipelines import Rows, run
 
 ROW: dict[str, tuple[str, Any]] = {
@@ -93,3 +95,35 @@ def test_functions_within_functions_stay_as_long_as_they_were_written() -> None:
     assert value("+".join(["a"] * 700)) == 4900
     assert value(" and ".join(["paid"] * 500)) == 1
     assert value("&".join(["name"] * 600)) == "Ann Lee" * 600
+
+
+@pytest.mark.parametrize("chain", ["&", "+", "-", "*", " and "])
+def test_a_long_chain_is_read_without_copying_it_again_for_each_part(
+    chain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = 0
+    whole = exp.Expression.copy
+
+    def counted(node: exp.Expression) -> exp.Expression:
+        nonlocal copied
+        copied += sum(1 for _ in node.walk())
+        return whole(node)
+
+    monkeypatch.setattr(exp.Expression, "copy", counted)
+    table = Table("d", (Field("a", "integer"), Field("paid", "boolean")), "main")
+    cell = "paid" if chain == " and " else "a"
+
+    def work(parts: int) -> int:
+        nonlocal copied
+        copied = 0
+        step = {"operation": "compute", "newColumn": "n", "formula": chain.join([cell] * parts)}
+        compile_pipeline(parse_steps([step]), table)
+        return copied
+
+    assert work(400) < 3 * work(200)
+
+
+def test_divisions_in_a_row_are_bounded() -> None:
+    assert value("/".join(["b"] * 3)) == 0.4
+    with pytest.raises(StepError, match="more than 15 times in a row"):
+        value("/".join(["a"] * 40))
