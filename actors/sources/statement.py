@@ -21,7 +21,7 @@ from runtime.guard.rules import refusal
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ("Parsed", "load_duckdb", "parse", "syntax_error", "without_paths")
+__all__ = ("Parsed", "is_explain", "load_duckdb", "parse", "syntax_error", "without_paths")
 
 _EXPLAIN = re.compile(r"\s*explain\s+(?:analyze\s+)?", re.IGNORECASE)
 _PATH = re.compile(r"""['"]?/[^'"\s]*['"]?""")
@@ -95,6 +95,11 @@ def parse(connection: duckdb.DuckDBPyConnection, sql: str, most: int) -> Parsed:
     if tree.get("error"):
         raise refusal("statement.read_only", kind, hint=_READ_ONLY_HINT)
     return _walk(tree)
+
+
+def is_explain(sql: str) -> bool:
+    """Tell whether the answer of a statement that `parse` let pass is a plan, as text."""
+    return _EXPLAIN.match(sql) is not None
 
 
 def _walk(tree: Any) -> Parsed:

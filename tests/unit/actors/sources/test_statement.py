@@ -98,6 +98,13 @@ def test_what_reads_the_given_tables_runs(folder: Path, sql: str) -> None:
     assert asked(folder, sql)["columns"]
 
 
+@pytest.mark.parametrize("sql", [q for q in READS if q.startswith(("EXPLAIN", "DESCRIBE"))])
+def test_a_plan_names_tables_and_no_file_of_the_service(folder: Path, sql: str) -> None:
+    found = str(asked(folder, sql)["rows"])
+    assert str(folder) not in found
+    assert "ANALYZE" not in sql or "sales" in found
+
+
 REFUSED = [
     ("SELECT * FROM read_parquet('{}/secret.parquet')", "function.unlisted"),
     ("SELECT * FROM read_csv('/etc/passwd')", "function.unlisted"),
