@@ -36,6 +36,7 @@ __all__ = (
     "result",
     "take_rejects",
     "tidy",
+    "version",
 )
 
 PREFIX = "_duralite_d"
@@ -69,7 +70,7 @@ class Dataset:
     """A data table: its number, its rows and columns, how it was read, and whatever else is known (`facts`).
 
     `pipeline` is None for an import. `facts` holds the `version`, a token of its own; of an import also the source file, dialect, encoding, warnings, rejected rows;
-    of a result: warnings, `source` (the number of the table it was made from) and `steps` (a hash of the steps).
+    of a result: warnings, `read` (the versions of the tables it was made from) and `steps` (a hash of the steps).
     """
 
     id: int
@@ -133,6 +134,15 @@ def current(tx: Transaction) -> Dataset:
 def result(tx: Transaction, pipeline: str) -> Dataset | None:
     """Return the stored result of a pipeline, or None."""
     return _dataset(tx, "pipeline = ?", (pipeline,))
+
+
+def version(tx: Transaction, pipeline: str | None) -> str | None:
+    """Return the version of the import, or of a pipeline's result; None where there is none."""
+    row = tx.one(
+        "SELECT facts ->> '$.version' FROM main._duralite_datasets WHERE state = 'ready' AND pipeline IS ?",
+        (pipeline,),
+    )
+    return None if row is None else row[0]
 
 
 def _dataset(tx: Transaction, where: str, params: Sequence[Any]) -> Dataset | None:

@@ -245,7 +245,7 @@ class PipelineMethods:
                     )
                     facts = {
                         "warnings": made["warnings"],
-                        "source": tables.version,
+                        "read": tables.versions,
                         "steps": steps_hash(steps),
                     }
                 tell({"phase": "storing", "done": 0, "total": made["rows"]})

@@ -97,7 +97,7 @@ def store(tx: Transaction, pipeline: str, steps: Sequence[Step], title: str | No
 def saved(tx: Transaction, pipeline: str) -> dict[str, Any]:
     """Return a saved pipeline: its steps, and the state of its result (None: it has none).
 
-    A result is `stale` when the import or the steps have changed since.
+    A result is `stale` when the steps have changed since, or a table of this project that they read.
 
     Raises:
         NotFound: there is no such pipeline; the hint lists those there are.
@@ -126,12 +126,9 @@ def _result_facts(tx: Transaction, pipeline: str, steps: list[dict[str, Any]]) -
     found = catalogue.result(tx, pipeline)
     if found is None:
         return None
-    try:
-        version = catalogue.current(tx).facts["version"]
-    except NotFound:
-        version = None
-    sources = str(found.facts.get("source", "")).split()
-    stale = found.facts.get("steps") != steps_hash(steps) or sources[:1] != [version]
+    read = found.facts.get("read", {})
+    changed = any(_version(tx, name) not in (version, None) for name, version in read.items())
+    stale = changed or not read or found.facts.get("steps") != steps_hash(steps)
     return {
         "rows": found.rows,
         "columns": [{"name": f.name, "type": f.type} for f in found.fields],
@@ -139,6 +136,11 @@ def _result_facts(tx: Transaction, pipeline: str, steps: list[dict[str, Any]]) -
         "warnings": found.facts.get("warnings", []),
         "stale": stale,
     }
+
+
+def _version(tx: Transaction, name: str) -> Any:
+    """Return the version of a table of this project; None for one of another, which is not looked into."""
+    return catalogue.version(tx, None if name == "data" else name)
 
 
 def listed(saved: dict[str, Any]) -> dict[str, Any]:

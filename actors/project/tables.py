@@ -76,22 +76,18 @@ class Tables:
         self.source = _table(source)
         self.arguments: dict[str, Any] = {"source": _described(path, source), "tables": {}}
         self._others: dict[str, Table] = {}
-        self._versions = [str(source.facts["version"])]
+        self.versions = {"data": str(source.facts["version"])}
+        """The version of each table that was read, by its name; a result made from others is stale."""
 
     def add(self, name: str, path: Path, dataset: Dataset) -> None:
         """Add a table that a step names."""
         self._others[name] = _table(dataset)
         self.arguments["tables"][name] = _described(path, dataset)
-        self._versions.append(str(dataset.facts["version"]))
+        self.versions[name] = str(dataset.facts["version"])
 
     def resolve(self, name: str) -> Table:
         """Return a table by the name that a step gives it."""
         return resolver(self._others)(name)
-
-    @property
-    def version(self) -> str:
-        """What changes when any of the tables does."""
-        return " ".join(self._versions)
 
 
 def _table(dataset: Dataset) -> Table:

@@ -126,6 +126,19 @@ async def test_a_result_of_other_data_or_other_steps_is_stale(sales: Stub, load:
     assert not await stale()
 
 
+async def test_a_result_made_from_another_is_stale_when_that_changes(sales: Stub) -> None:
+    """The import alone does not tell it."""
+    await sales.execute("paid", steps=PAID)
+    await sales.execute("twice", steps=[*PAID, {"operation": "union", "table": "paid"}])
+
+    async def stale() -> dict[str, bool]:
+        return {p["id"]: p["result"]["stale"] for p in await sales.list_pipelines()}
+
+    assert await stale() == {"paid": False, "twice": False}
+    await sales.execute("paid", steps=[*PAID, {"operation": "limit", "count": 1}])
+    assert await stale() == {"paid": False, "twice": True}
+
+
 async def test_a_pipeline_reads_other_results_and_other_projects(
     host: Host, sales: Stub, tmp_path: Path
 ) -> None:
