@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = (
     "SPACES",
     "Sql",
+    "again",
     "as_text",
     "both",
     "call",
@@ -26,6 +27,7 @@ __all__ = (
     "is_empty",
     "is_foreign",
     "is_null",
+    "named",
     "negate",
     "only_text",
     "op",
@@ -44,10 +46,22 @@ SPACES = "".join(chr(i) for i in range(0x3001) if chr(i).isspace())
 
 def column(name: str, alias: str | None = None) -> Sql:
     """Return a column of SQLite."""
-    return exp.Column(
-        this=exp.to_identifier(name, quoted=not name.isalnum() and name != "row_id"),
-        table=exp.to_identifier(alias) if alias else None,
-    )
+    quoted = not name.isalnum() and name != "row_id"
+    table = None if alias is None else exp.Identifier(this=alias, quoted=False)
+    return exp.Column(this=exp.Identifier(this=name, quoted=quoted), table=table)
+
+
+def again(node: Sql) -> Sql:
+    """Return a node to use once more: a node of SQL has one place."""
+    if isinstance(node, exp.Column):
+        # Most are plain columns, and a new one is made faster than any copy.
+        return column(node.name, node.table or None)
+    return node.copy()
+
+
+def named(node: Sql, name: str) -> Sql:
+    """Return `node AS name`, where the name is one of the compiler's own."""
+    return exp.Alias(this=again(node), alias=exp.Identifier(this=name, quoted=False))
 
 
 def integer(value: int) -> Sql:
@@ -68,7 +82,7 @@ def true() -> Sql:
 
 def call(name: str, *arguments: Sql) -> Sql:
     """Return the call of a function of SQLite, or of ours (`dl_…`)."""
-    return exp.Anonymous(this=name, expressions=[a.copy() for a in arguments])
+    return exp.Anonymous(this=name, expressions=[again(a) for a in arguments])
 
 
 def _operand(node: Sql) -> Sql:
@@ -82,7 +96,7 @@ def _operand(node: Sql) -> Sql:
         | exp.Cast
         | exp.Case
     )
-    return node.copy() if isinstance(node, alone) else exp.Paren(this=node.copy())
+    return again(node) if isinstance(node, alone) else exp.Paren(this=again(node))
 
 
 _OPERATORS: dict[str, type[exp.Expression]] = {
@@ -126,23 +140,23 @@ def either(*conditions: Sql) -> Sql:
 
 def negate(condition: Sql) -> Sql:
     """Return `NOT condition`; unknown stays unknown."""
-    return exp.Not(this=exp.Paren(this=condition.copy()))
+    return exp.Not(this=exp.Paren(this=again(condition)))
 
 
 def when(*cases: tuple[Sql, Sql], other: Sql | None = None) -> Sql:
     """Return a CASE; without `other` it is NULL where no case holds."""
     node = exp.Case()
     for condition, value in cases:
-        node.append("ifs", exp.If(this=condition.copy(), true=value.copy()))
+        node.append("ifs", exp.If(this=again(condition), true=again(value)))
     if other is not None:
-        node.set("default", other.copy())
+        node.set("default", again(other))
     return node
 
 
 def cast(node: Sql, to: str) -> Sql:
     """Return a CAST to INTEGER, REAL, TEXT or BLOB. The caller has proved that the cell converts without loss."""
     kinds = {"INTEGER": "BIGINT", "REAL": "DOUBLE", "TEXT": "TEXT", "BLOB": "VARBINARY"}
-    return exp.Cast(this=node.copy(), to=exp.DataType(this=exp.DataType.Type[kinds[to]]))
+    return exp.Cast(this=again(node), to=exp.DataType(this=exp.DataType.Type[kinds[to]]))
 
 
 def is_null(node: Sql) -> Sql:
@@ -186,7 +200,7 @@ def as_text(column: Column) -> Sql:
     """Return the text of a cell as people write it: 48 for 48.0, 48.30 where the column has two decimals, true."""
     cell = column.expr
     if column.type in ("string", "date", "datetime"):
-        return cell.copy()
+        return again(cell)
     if column.type == "boolean":
         return when((is_null(cell), exp.Null()), (cell, text("true")), other=text("false"))
     if column.type == "integer":

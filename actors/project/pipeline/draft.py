@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from sqlglot import exp
 
-from .cells import Sql, both, call, column, integer, is_null, negate, true, when
+from .cells import Sql, again, both, call, column, integer, is_null, named, negate, true, when
 from .table import MAX_COLUMNS, ColumnType, Field, StepError, Table, nearest
 
 __all__ = ("Column", "Draft", "Engine", "Key", "Note", "Values")
@@ -321,7 +321,7 @@ class Draft:
         """Make the level a subquery; then all columns are plain."""
         query = self.query(limit=limit, offset=offset)
         for i, key in enumerate(self.order):
-            query.append("expressions", exp.alias_(key.expr.copy(), f"k{i}"))
+            query.append("expressions", named(key.expr, f"k{i}"))
         self.over(query)
 
     def over(self, query: exp.Select | exp.Union, *, order: bool = True) -> None:
@@ -363,8 +363,8 @@ class Draft:
         """Return the level alone as a query: `row_id`, then `c0`, … A limit of None keeps all rows."""
         query = exp.Select(
             expressions=[
-                exp.alias_(self.row.copy(), "row_id"),
-                *(exp.alias_(c.expr.copy(), f"c{i}") for i, c in enumerate(self.columns)),
+                named(self.row, "row_id"),
+                *(named(c.expr, f"c{i}") for i, c in enumerate(self.columns)),
             ]
         ).from_(self._from.copy(), copy=False)
         if self._joins:
@@ -440,4 +440,4 @@ def _prune(levels: list[exp.CTE], query: exp.Select) -> None:
 def _ordered(key: Key) -> exp.Ordered:
     # A row always has its number: left as SQLite has it by default, the order can be that of the table.
     first = key.nulls_first or (key.expr.name == "row_id" and not key.descending)
-    return exp.Ordered(this=key.expr.copy(), desc=key.descending, nulls_first=first)
+    return exp.Ordered(this=again(key.expr), desc=key.descending, nulls_first=first)
