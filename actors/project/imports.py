@@ -234,7 +234,7 @@ class ImportMethods:
                     staging,
                     f"{catalogue.PREFIX}{number}",
                     finish=partial(_switch, number=number, loaded=loaded, config=config, facts=facts),
-                    on_rows=lambda done: tell({"done": done}),
+                    on_rows=lambda done: tell({"done": done, "rows": done}),
                 )
             await self._keep(file, place)
             await self.holds.replaced(old)

@@ -257,7 +257,7 @@ class PipelineMethods:
                     finish=lambda tx: catalogue.make_ready(
                         tx, number, fields_of(columns), made["rows"], {"steps": steps}, facts
                     ),
-                    on_rows=lambda done: tell({"done": done}),
+                    on_rows=lambda done: tell({"done": done, "rows": done}),
                 )
             await self.holds.replaced(old)
         except BaseException:

@@ -84,7 +84,7 @@ async def follow(client: Client, out: Output, path: str, job: Mapping[str, Any])
         ServiceError: the job failed, or was cancelled.
     """
     record = job
-    with out.progress() as progress:
+    with out.progress(share=True) as progress:
         task = progress.add_task(record["kind"], total=None)
         while record["state"] == "running":
             await asyncio.sleep(_LOOK_S)

@@ -14,7 +14,15 @@ from typing import Any, TextIO
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -137,13 +145,13 @@ class Output:
                 text = Text(f"  {name}: ", style="bold") + Text(safe(str(problem[name]), keep=_LAYOUT))
                 self.errors.print(text, soft_wrap=True)
 
-    def progress(self) -> Progress:
-        """Return a bar for bytes on their way, on stderr; it shows in a terminal only."""
+    def progress(self, *, share: bool = False) -> Progress:
+        """Return a bar for bytes on their way (or, with `share`, for a share of anything), on stderr; in a terminal only."""
         return Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(),
+            TaskProgressColumn() if share else DownloadColumn(),
             TimeElapsedColumn(),
             console=self.errors,
             transient=True,
