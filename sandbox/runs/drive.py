@@ -317,7 +317,11 @@ class Runs:
             # The program filled the file, say. Its end must be known all the same, and nothing more fits.
             note = f"The record is not complete: {error.message}"
             result.note = "; ".join(filter(None, (result.note, note)))
-            await storage.run(lambda tx: records.end_bare(tx, program.id, result.status))
+            try:
+                await storage.run(lambda tx: records.end_bare(tx, program.id, result.status))
+            except DuraliteError as again:
+                # The caller has the result all the same; the next start finds the run, and ends it.
+                _log.warning("run.end_not_kept", run=program.id, error=again.message)
 
     def _cut_off(self, program: Program, journal: Journal, funnel: Funnel | None, size: int) -> None:
         """Write that a run was cancelled, without waiting; one that a shutdown ends goes on with the next start."""

@@ -193,7 +193,8 @@ def _kept(result: RunResult, value: bytes, logs: list[str]) -> dict[str, Any]:
 
 def end_bare(tx: Transaction, run: str, state: str) -> None:
     """Write that a run ended, where its result cannot be kept."""
-    tx.execute("UPDATE main._duralite_runs SET state = ?, ended = ? WHERE id = ?", (state, tx.now, run))
+    if is_made(tx):
+        tx.execute("UPDATE main._duralite_runs SET state = ?, ended = ? WHERE id = ?", (state, tx.now, run))
 
 
 def _cut_lines(lines: list[str], budget: int) -> list[str]:
