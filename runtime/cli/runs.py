@@ -94,7 +94,8 @@ async def pending(client: Client, out: Output, session: str | None) -> None:
         out.json(found)
         return
     columns = ("session", "id", "call", "arguments", "why", "since")
-    out.table(columns, [[_short(each[column]) for column in columns] for each in found])
+    # Whole: somebody must judge what is in them.
+    out.table(columns, [[each[column] for column in columns] for each in found])
     out.note(f"{counted(len(found), 'call')} for an approval")
 
 
