@@ -84,7 +84,7 @@ async def import_(
     if out.as_json:
         out.json(result)
         return
-    _show_columns(out, result["columns"])
+    _show_columns(out, (await client.call("GET", _path(name, "columns")))["columns"])
     _show_warnings(out, result["warnings"])
     out.note(f"imported {counted(result['rowCount'], 'row')} into {name!r}", style="")
 
