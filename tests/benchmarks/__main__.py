@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from . import inside, pipelines, programs, projects, protocol, recorded, served, tables, tools
+from . import inside, pipelines, programs, projects, protocol, recorded, served, sources, tables, tools
 from .bench import FOLDER, Bench, install_peer
 from .figures import Figure
 from .report import line, plan, summary
@@ -46,6 +46,7 @@ _MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "pipelines": pipelines.pipelines,
     "previews": pipelines.previews,
     "reads": projects.reads,
+    "sources": sources.queries,
 }
 
 
