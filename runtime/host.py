@@ -462,25 +462,35 @@ class Host:
 
     # Deletion and facts
 
-    async def delete(self, address: ActorAddress) -> bool:
-        """Delete an actor: its calls end, its file, log and alarms are gone. Return whether there was one."""
-        address = self.promotions.resolve(address)
-        async with self.gates.shut(address):
-            if (opening := self._opening.get(address)) is not None:
-                opening.give_up()
-                await asyncio.wait([opening.task])
-            if (instance := self._live.get(address)) is not None:
-                await self.close_actor(instance, discard=True)
-            identity = self.id_of(address)
-            path = self.directory.path_of(address.type, identity)
-            self._logs.take(path)
-            await self.promotions.forget(address)
-            found = await _in_thread(partial(remove_file, path))
-            await self.directory.remove(identity)
-            if found:
-                self.deleted += 1
-                self.events.publish(identity, "deleted", {})
-            return found
+    async def delete(self, address: ActorAddress, *, follow: bool = True) -> bool:
+        """Delete an actor: its calls end, its file, log and alarms are gone. Return whether there was one.
+
+        One that was promoted is deleted by its old name too, unless `follow` is false.
+        """
+        target = self.promotions.resolve(address)
+        if target != address and not follow:
+            return False
+        async with self.gates.shut(target):
+            if self.promotions.resolve(target) == target:
+                return await self._delete(target)
+        return await self.delete(address, follow=follow)  # promoted while this waited at the gate
+
+    async def _delete(self, address: ActorAddress) -> bool:
+        if (opening := self._opening.get(address)) is not None:
+            opening.give_up()
+            await asyncio.wait([opening.task])
+        if (instance := self._live.get(address)) is not None:
+            await self.close_actor(instance, discard=True)
+        identity = self.id_of(address)
+        path = self.directory.path_of(address.type, identity)
+        self._logs.take(path)
+        await self.promotions.forget(address)
+        found = await _in_thread(partial(remove_file, path))
+        await self.directory.remove(identity)
+        if found:
+            self.deleted += 1
+            self.events.publish(identity, "deleted", {})
+        return found
 
     async def adopt(self, address: ActorAddress, file: Path) -> None:
         """Make a new actor out of a ready file (without an identity of its own), which is moved into place.
@@ -515,7 +525,7 @@ class Host:
             await self.alarms.index(actor, address, [(TTL_ALARM, expires)])
         else:
             _log.info("actor.expired", actor=actor, type=address.type)
-            await self.delete(address)
+            await self.delete(address, follow=False)
 
     async def pin(self, address: ActorAddress, pinned: bool) -> None:
         """Keep an actor for good, or let its TTL run again from now."""
@@ -531,7 +541,8 @@ class Host:
         Raises:
             ActorNotFound: it was never made, or is gone.
         """
-        record = await self.directory.get(self.id_of(check_address(address)))
+        check_name(address.name)
+        record = await self.directory.get(self.id_of(address))
         if record is None:
             raise ActorNotFound(
                 f"There is no {address.type} with this name.",
@@ -561,16 +572,6 @@ def _shut_down() -> Unavailable:
     return Unavailable(
         "The service shut down before the call ended.", hint="Retry when it is back.", retry_after=5
     )
-
-
-def check_address(address: ActorAddress) -> ActorAddress:
-    """Return the address if its name can be an actor's.
-
-    Raises:
-        InputError: it cannot.
-    """
-    check_name(address.name)
-    return address
 
 
 def _not_open_yet() -> DeadlineExceeded:

@@ -187,6 +187,34 @@ async def test_the_project_deleted_both_names_are_free(host: Host, session: Stub
     assert (await session.promote("lasting"))["name"] == "lasting"
 
 
+async def test_a_deletion_that_meets_a_promotion_takes_all_or_finds_the_project(
+    host: Host, session: Stub
+) -> None:
+    for rounds in (0, 2, 5, 10, 30):
+        await session.create_table("t", "v")
+        promotion = asyncio.ensure_future(host.promotions.promote(session.address, "p"))
+        await settle(rounds)
+        deleted = await host.delete(session.address)
+        await asyncio.gather(promotion, return_exceptions=True)
+        records = [r for t in ("session", "project") for r in await host.directory.find(t, None)]
+        assert deleted
+        assert len(records) == len(the_files(host)), "the directory and the files agree"
+        assert await session.tables() == []
+        await host.delete(session.address)
+
+
+async def test_a_ttl_that_runs_out_during_a_promotion_does_not_take_the_project(
+    host: Host, session: Stub
+) -> None:
+    promotion = asyncio.ensure_future(host.promotions.promote(session.address, "p"))
+    await settle(3)
+    await host.delete(session.address, follow=False)
+    await asyncio.gather(promotion, return_exceptions=True)
+    if promotion.exception() is None:
+        assert await count(session) == 3
+    assert not await host.delete(session.address, follow=False)
+
+
 async def test_owners_stay_apart(host: Host, session: Stub) -> None:
     other = host.namespace("session", "other").get("chat")
     await other.create_table("t", "v")
