@@ -24,6 +24,10 @@ from .table import MAX_COLUMNS, ColumnType, Field, StepError, Table, nearest
 __all__ = ("Column", "Draft", "Engine", "Key", "Note", "Values")
 
 
+MAX_CELLS = 30_000
+"""Columns of all levels together: what a plan may cost in memory and time before anything runs."""
+
+
 class Engine(Protocol):
     """What a draft needs of the place where its statements run."""
 
@@ -103,6 +107,7 @@ class Values:
 class _Counter:
     levels: int = 0
     slots: int = 0
+    cells: int = 0
 
 
 class Draft:
@@ -319,6 +324,12 @@ class Draft:
 
     def push(self, *, limit: int | None = None, offset: int | None = None) -> None:
         """Make the level a subquery; then all columns are plain."""
+        self._counter.cells += len(self.columns)
+        if self._counter.cells > MAX_CELLS:
+            raise StepError(
+                f"the steps before this one compute {MAX_CELLS:,} columns in all, which is too much for one pipeline.",
+                hint="Select the columns that are needed first, or make two pipelines of it.",
+            )
         query = self.query(limit=limit, offset=offset)
         for i, key in enumerate(self.order):
             query.append("expressions", named(key.expr, f"k{i}"))

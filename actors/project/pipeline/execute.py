@@ -36,7 +36,8 @@ __all__ = ("PREVIEW_ROWS", "execute", "preview")
 PREVIEW_ROWS = 100
 _SHOWN = 10_000
 """Characters of a cell that a preview shows."""
-_COUNTED_ROWS = 50_000
+_COUNTED_ROWS, _COUNTED_CELLS = 50_000, 1_000_000
+"""Values of a column are counted in results up to this size: each column costs a look at all rows."""
 _MOST_DISTINCT = 1_000
 _KINDS: dict[str, Kind] = {
     "string": "text",
@@ -245,20 +246,20 @@ def _described(engine: RunningEngine, table: Table, first: int, fields: Sequence
 
 
 def _values(engine: RunningEngine, table: Table, i: int, made: Described, rows: int) -> None:
-    cell = column(f"c{i}")
-    where = f'"{table.name}"'
+    cell, where = f"c{i}", f'"{table.name}"'
     seen = engine.connection.execute(
-        f"SELECT c{i} FROM {where} WHERE c{i} IS NOT NULL AND c{i} <> '' LIMIT 200"
-    ).fetchall()
-    made.sample_values = [_short(v) for v in dict.fromkeys(r[0] for r in seen)][:5]
-    if rows > _COUNTED_ROWS:
+        f"SELECT DISTINCT {cell} FROM (SELECT {cell} FROM {where} LIMIT 1000)"
+        f" WHERE {cell} IS NOT NULL AND {cell} <> '' LIMIT 5"
+    )
+    made.sample_values = [_short(value) for (value,) in seen]
+    if rows > _COUNTED_ROWS or rows * len(table.columns) > _COUNTED_CELLS:
         return
     counted = engine.connection.execute(
-        f"SELECT c{i}, count(*) FROM {where} WHERE {cell.sql('sqlite')} IS NOT NULL GROUP BY 1 LIMIT {_MOST_DISTINCT + 1}"
+        f"SELECT {cell}, count(*) FROM {where} WHERE {cell} IS NOT NULL GROUP BY 1 LIMIT {_MOST_DISTINCT + 1}"
     ).fetchall()
     if len(counted) <= _MOST_DISTINCT:
         made.distinct = len(counted)
-        made.top = [[_short(v), n] for v, n in sorted(counted, key=lambda pair: -pair[1])[:10]]
+        made.top = [[_short(value), n] for value, n in sorted(counted, key=lambda pair: -pair[1])[:10]]
 
 
 def _short(value: Any) -> Any:

@@ -158,3 +158,11 @@ def test_conditions_that_are_nested_too_deep_are_refused() -> None:
         condition = {"conditions": [condition]}
     with pytest.raises(InputError):
         plan({"operation": "filter", "conditions": [condition]})
+
+
+def test_a_pipeline_that_would_take_long_to_plan_is_refused() -> None:
+    """Steps times columns are bounded, so that a plan costs little before anything runs."""
+    wide = Table("d", tuple(Field(f"c {i}") for i in range(1_500)))
+    steps = parse_steps([{"operation": "compute", "newColumn": "c 1", "formula": "[c 1] & 'x'"}] * 100)
+    with pytest.raises(StepError, match="too much for one pipeline"):
+        compile_pipeline(steps, wide)
