@@ -17,7 +17,7 @@ from runtime.errors import Conflict, Forbidden, InputError, LimitExceeded, NotFo
 from runtime.host import Host
 from runtime.namespace import Stub
 from runtime.streams import Download, Upload
-from runtime.testing import harness, until
+from runtime.testing import ManualClock, harness, until
 
 from .conftest import SALES, Add, Ended
 
@@ -323,6 +323,27 @@ async def test_a_live_import_follows_its_file(files: Path, host: Host, sources: 
     path.unlink()
     with pytest.raises(NotFound, match="gone"):
         await sources.query("SELECT * FROM live", source="live")
+
+
+async def test_a_live_file_that_changed_while_the_service_was_down_is_read_at_its_start(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "live.csv"
+    path.write_text("a\n1\n")
+    data, clock = tmp_path / "data", ManualClock()
+    given = {"source_folders": (tmp_path,)}
+    async with harness(data, "actors.sources:SourcesActor", clock=clock, **given) as host:
+        stub = host.namespace("sources").get("default")
+        await stub.live_import(str(path))
+        assert (await stub.query("FROM live", source="live"))["row_count"] == 1
+    path.write_text("a\n1\n2\n")
+    later = ManualClock(clock.now() + 1_000)
+    async with harness(data, "actors.sources:SourcesActor", clock=later, **given) as host:
+        # Nobody calls: the alarm that the catalogue left behind is overdue.
+        await until(lambda: host.services["sources"].imports["csv", "done"] == 1)
+        await until(lambda: host.alarms.at_rest)
+        stub = host.namespace("sources").get("default")
+        assert (await stub.get("live"))["metadata"]["rowCount"] == 2
 
 
 async def test_a_live_file_that_breaks_is_told_and_mends(files: Path, sources: Stub) -> None:
