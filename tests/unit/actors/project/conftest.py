@@ -21,17 +21,17 @@ Import = Callable[..., Awaitable[Any]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the tests of this folder share one event loop, as the host that they share needs it."""
+    """Have the tests of one file share an event loop, as the host that they share needs it."""
     for item in items:
         if item.path.parent == Path(__file__).parent and inspect.iscoroutinefunction(
             getattr(item, "function", None)
         ):
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
-    """One host for all tests that need no settings of their own: its worker processes are warm."""
+    """One host for all tests of a file that need no settings of their own: its worker processes are warm."""
     data = tmp_path_factory.mktemp("projects") / "data"
     async with harness(data, Quiet, clock=SystemClock()) as host:
         yield host
@@ -40,7 +40,7 @@ async def shared_host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 _NUMBERS = count(1)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def host(shared_host: Host) -> AsyncIterator[Host]:
     """The shared host, with no files left in its folder for temporary files."""
     yield shared_host
@@ -67,7 +67,7 @@ def load(project: Stub, tmp_path: Path) -> Import:
     return load
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def sales(project: Stub, load: Import) -> Stub:
     """A project with six sales."""
     job = await load(SALES)

@@ -167,7 +167,7 @@ async def test_rows_kept_aside_are_listed(project: Stub, load: Import) -> None:
 # Samples
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def numbers(project: Stub, load: Import) -> tuple[Stub, list[tuple[str, int | None]]]:
     """A project of a thousand rows, and the rows."""
     chance = random.Random(7)
