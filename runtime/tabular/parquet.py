@@ -59,6 +59,9 @@ def read_parquet(request: Request) -> Found:
             raw.close()
 
 
+_PATH = re.compile(r"""['"][^'"]*/[^'"]*['"]|/[^'",\s]*""")
+
+
 @contextmanager
 def _errors(what: str, hint: str) -> Iterator[None]:
     """Turn DuckDB's errors into ours, without the paths that they name."""
@@ -73,7 +76,7 @@ def _errors(what: str, hint: str) -> Iterator[None]:
             limit="worker_memory_bytes",
         ) from None
     except duckdb.Error as error:
-        first = re.sub(r"[\"'][^\"']*/[^\"']*[\"']", "the file", str(error).splitlines()[0])
+        first = _PATH.sub("the file", str(error).splitlines()[0])
         raise InputError(f"{what}: {first[:200]}.", hint=hint) from None
 
 

@@ -27,6 +27,7 @@ __all__ = ("read_sheet",)
 
 _UNZIPPED = 2 << 30
 _ENTRIES = 10_000
+_ROWS = 1 << 20
 _CELLS = 16_000
 _LOOK = 200
 
@@ -104,6 +105,12 @@ class _Sheet:
                 f"The sheet {self._facts['sheet']!r:.80} is empty.",
                 hint=f"Sheets: {', '.join(s['name'] for s in self._facts['sheets'][:20])}.",
                 reason="empty",
+            )
+        if int(self._sheet.total_height) > _ROWS:
+            # The reader makes an empty row of each one that is not there: a made-up number is billions of them.
+            raise InputError(
+                f"The sheet {self._facts['sheet']!r:.80} has a cell below row {_ROWS:,}, the last that a sheet can have.",
+                hint="Open it, save it again, and send that.",
             )
         head = [row for _, row in islice(self._rows(), _LOOK)]
         start = self._start(head)

@@ -235,3 +235,25 @@ def test_a_broken_parquet_file_has_one_clear_error_without_its_path(tmp_path: Pa
     with pytest.raises(InputError) as refused:
         read(tmp_path, b"PAR1" + b"\0" * 500)
     assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_cell_in_a_row_that_no_sheet_has_is_refused_at_once(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", Data=[[1]])
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    sheet = parts["xl/worksheets/sheet1.xml"]
+    parts["xl/worksheets/sheet1.xml"] = sheet.replace(b'r="A1"', b'r="A4294967295"').replace(
+        b'r="1"', b'r="4294967295"'
+    )
+    assert parts["xl/worksheets/sheet1.xml"] != sheet
+    with zipfile.ZipFile(path, "w") as book:
+        for name, data in parts.items():
+            book.writestr(name, data)
+    with pytest.raises(InputError, match="below row 1,048,576"):
+        read(tmp_path, path)
+
+
+def test_errors_of_parquet_name_no_path(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        read(tmp_path, b"PAR1" + b"\xff" * 100_000 + b"PAR1")
+    assert str(tmp_path) not in str(refused.value)
