@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -167,7 +168,7 @@ class Workers:
         except TimeoutError:
             raise _late("did not end") from None
         except EOFError:
-            raise await self._crashed(line, worker, task) from None
+            raise await self._crashed(line, worker, task, memory) from None
         except DuraliteError as error:
             fit = True
             if trace := error.extra.pop("trace", None):
@@ -205,11 +206,18 @@ class Workers:
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
 
-    async def _crashed(self, line: _Line, worker: Worker, task: str) -> DuraliteError:
+    async def _crashed(self, line: _Line, worker: Worker, task: str, memory: int) -> DuraliteError:
         code = await worker.kill()
         _log.error("worker.crashed", task=task, lane=line.name, code=code)
         if self._closed:
             return _closing()
+        if code == -signal.SIGABRT:
+            # How a library in C or Rust ends that is refused memory: Python's own would have raised MemoryError.
+            return LimitExceeded(
+                f"The work had to be given up: it needs more than {memory // 2**20:,} MiB of memory.",
+                hint="Split the file, or have the operator raise the limit worker_memory_bytes; it may be damaged, too.",
+                limit="worker_memory_bytes",
+            )
         return InternalError(
             "The worker process ended in the middle of the work.",
             hint="The file may be damaged, or need more memory than the machine has. Nothing was stored.",

@@ -56,6 +56,11 @@ def die(args: dict[str, Any], report: Report) -> None:
 
 
 @task
+def give_up(args: dict[str, Any], report: Report) -> None:
+    os.abort()
+
+
+@task
 def hang(args: dict[str, Any], report: Report) -> None:
     report({"pid": os.getpid()})
     while True:

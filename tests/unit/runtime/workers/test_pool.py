@@ -96,6 +96,13 @@ async def test_a_crash_fails_its_own_task_only(workers: Workers) -> None:
     assert await workers.run(f"{TASKS}echo", {"still": "here"}) == {"still": "here"}
 
 
+async def test_a_library_that_aborts_for_want_of_memory_names_the_setting(workers: Workers) -> None:
+    with pytest.raises(LimitExceeded, match="1,024 MiB") as given_up:
+        await workers.run(f"{TASKS}give_up", {})
+    assert given_up.value.limit == "worker_memory_bytes"
+    assert await workers.run(f"{TASKS}echo", {"still": "here"}) == {"still": "here"}
+
+
 async def test_a_task_that_is_late_or_cancelled_is_ended_with_its_process(workers: Workers) -> None:
     pids: list[int] = []
     with pytest.raises(DeadlineExceeded) as late:
