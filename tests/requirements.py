@@ -535,6 +535,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         f"{PROJECT}, AC1-AC3",
         "Files are parsed on the service into one database a project, by upload, URL and command line.",
         f"{_PROJECT_API}test_parse_returns_column_metadata",
+        f"{_PROJECT_API}test_an_import_is_a_job_that_can_be_followed_and_cancelled",
         f"{_PROJECTS}test_nasty_files_come_out_of_http_as_expected",
         f"{_PROJECTS}test_a_workbook_of_several_sheets_is_imported_sheet_by_sheet",
         f"{_PROJECTS}test_a_form_with_a_file_is_taken_like_a_raw_body",

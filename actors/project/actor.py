@@ -89,7 +89,7 @@ class ProjectActor(
         tidy(tx)
         clear_unlanded(tx)
 
-    @method(read_only=True, concurrent=True)
+    @method(read_only=True, concurrent=True, aliases=("GET /api/projects/{name}/jobs",))
     async def list_jobs(self, limit: Annotated[int, Doc(ge=1, le=1000)] = 100) -> list[Job]:
         """Return the jobs of this project, the newest first."""
         return await self.jobs.list(limit)
@@ -99,7 +99,7 @@ class ProjectActor(
         """Return one job: state, phase, done and total, result or error."""
         return await self.jobs.get(id)
 
-    @method(idempotent=True, concurrent=True)
+    @method(idempotent=True, concurrent=True, aliases=("DELETE /api/projects/{name}/jobs/{id}",))
     async def cancel_job(self, id: Annotated[str, Doc(description="The job's id.")]) -> Job:
         """Cancel a job; one that ended stays as it is."""
         return await self.jobs.cancel(id)

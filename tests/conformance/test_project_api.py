@@ -174,6 +174,17 @@ async def test_pipelines_are_saved_listed_read_and_deleted(api: httpx.AsyncClien
     assert (await api.get("/pipelines/copy")).status_code == 404
 
 
+async def test_an_import_is_a_job_that_can_be_followed_and_cancelled(api: httpx.AsyncClient) -> None:
+    """Its record is the one shape of all jobs; one that ended stays as it is."""
+    job = await got(api.post("/import", content=ROWS))
+    assert (job["kind"], job["state"]) == ("import", "running")
+    while (record := await got(api.get(f"/jobs/{job['id']}")))["state"] == "running":
+        pass
+    assert (record["state"], record["result"]["rowCount"]) == ("done", 3)
+    assert await got(api.request("DELETE", f"/jobs/{job['id']}")) == record
+    assert [j["id"] for j in await got(api.get("/jobs", params={"limit": 1}))] == [job["id"]]
+
+
 async def test_paths_that_are_not_there_and_verbs_that_are_not_answered(api: httpx.AsyncClient) -> None:
     """One error shape for all."""
     for verb, path, status in (
