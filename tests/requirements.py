@@ -601,6 +601,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "properties/test_pipelines.py::test_a_preview_shows_the_first_rows_of_the_result",
         "properties/test_pipelines_duckdb.py::test_a_pipeline_gives_what_duckdb_gives",
         "properties/test_pipelines_duckdb.py::test_ten_steps_over_many_rows_give_what_duckdb_gives",
+        "properties/test_pipeline_steps.py::test_whatever_a_step_says_it_works_or_says_why",
+        "properties/test_pipeline_steps.py::test_what_is_no_list_of_steps_is_refused_as_such",
         "unit/actors/project/pipeline/test_operations.py::test_a_column_of_text",
     ),
     _row(

@@ -25,7 +25,7 @@ from .table import Field, StepError, Table, read_type
 __all__ = ("RunningEngine", "read_table")
 
 _PAGE = 4096
-_OWN = "PRAGMA {0}.journal_mode=OFF; PRAGMA {0}.synchronous=OFF; PRAGMA {0}.cache_size=-4000; PRAGMA {0}.max_page_count={1};"
+_OWN = "PRAGMA {0}.journal_mode=OFF; PRAGMA {0}.synchronous=OFF; PRAGMA {0}.cache_size=-2000; PRAGMA {0}.max_page_count={1};"
 _EFFECTS = {
     "skip": ("row dropped", "their rows were dropped"),
     "null": ("cell emptied", "they are empty now"),
@@ -110,7 +110,7 @@ class RunningEngine:
     def _attach(self, file: str | Path, schema: str, mode: str) -> None:
         try:
             self.connection.execute(f"ATTACH ? AS {schema}", (f"{Path(file).absolute().as_uri()}?{mode}",))
-            self.connection.execute(f"PRAGMA {schema}.cache_size=-4000")
+            self.connection.execute(f"PRAGMA {schema}.cache_size=-2000")
         except sqlite3.Error as e:
             raise InputError(f"A table that the pipeline reads cannot be opened: {e}.") from None
 
