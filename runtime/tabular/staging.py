@@ -23,6 +23,7 @@ MAX_COLUMNS = 1_999
 _REJECTS_KEPT = 10_000
 _REJECT_TEXT = 2_000
 _PAGE = 4_096
+_CACHE = 8_000 * 1024
 
 
 class Staging:
@@ -43,7 +44,7 @@ class Staging:
         self._raw = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._raw.executescript(
             f"PRAGMA page_size={_PAGE}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
-            "PRAGMA cache_size=-8000; PRAGMA temp_store=FILE; BEGIN"
+            f"PRAGMA cache_size=-{_CACHE // 1024}; PRAGMA temp_store=FILE; BEGIN"
         )
         if most is not None:
             self._raw.execute(f"PRAGMA max_page_count={max(16, most // _PAGE)}")
@@ -91,7 +92,7 @@ class Staging:
         try:
             self._raw.executemany(self._insert, zip(*columns, strict=True))
         except sqlite3.OperationalError as error:
-            if self._most is not None and error.sqlite_errorcode == sqlite3.SQLITE_FULL and self._pages():
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL and self._reached():
                 raise LimitExceeded(
                     f"The table needs more than {self._most:,} bytes.",
                     hint="Read fewer columns or rows, or have the operator raise the limit max_file_bytes.",
@@ -100,12 +101,14 @@ class Staging:
             raise
         self.rows += count
 
-    def _pages(self) -> bool:
-        """Tell whether the file has all the pages that it may have: else it is the disk that is full."""
-        ((count,),), ((most,),) = (
-            self._raw.execute(f"PRAGMA {name}").fetchall() for name in ("page_count", "max_page_count")
-        )
-        return bool(count >= most - 16)
+    def _reached(self) -> bool:
+        """Tell whether the file is as large as it may be: else it is the disk that is full.
+
+        Asked of the file and not of SQLite: without a journal there is no database any more once a write failed.
+        """
+        if self._most is None or self.path is None:
+            return self._most is not None
+        return self.path.stat().st_size + _CACHE + 16 * _PAGE >= self._most
 
     def reject(self, line: int, reason: str, text: str) -> None:
         """Keep a row aside. The first 10,000 are stored, all are counted."""
