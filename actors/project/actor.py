@@ -81,6 +81,7 @@ class ProjectActor(
     def __init__(self, instance: Instance) -> None:
         super().__init__(instance)
         self.holds = Holds(instance.connection)
+        self._folders = set()
 
     def on_open(self, tx: Transaction) -> None:
         """Drop what a crash left half filled."""
@@ -88,6 +89,13 @@ class ProjectActor(
         tx.execute("PRAGMA secure_delete=FAST")
         tidy(tx)
         clear_unlanded(tx)
+
+    async def on_close(self) -> None:
+        """Let go of files, and of what the mixins hold."""
+        try:
+            await super().on_close()
+        finally:
+            await self._let_all_go()
 
     @method(read_only=True, concurrent=True, aliases=("GET /api/projects/{name}/jobs",))
     async def list_jobs(self, limit: Annotated[int, Doc(ge=1, le=1000)] = 100) -> list[Job]:

@@ -62,6 +62,7 @@ class ImportMethods:
 
     _instance: Instance
     holds: Holds
+    _folders: set[Path]
 
     @method(concurrent=True, aliases=("POST /api/projects/{name}/import",))
     async def import_file(
@@ -103,7 +104,7 @@ class ImportMethods:
             await _in_thread(shutil.move, upload.path, folder / "file")
             return await self._begin(folder, {"filename": filename or upload.filename}, wanted, wait)
         except BaseException:
-            await _in_thread(shutil.rmtree, folder, True)
+            await self._let_go(folder)
             raise
 
     @method(read_only=True, concurrent=True, aliases=("POST /api/projects/{name}/import/preview",))
@@ -134,7 +135,7 @@ class ImportMethods:
         try:
             return await self._begin(folder, {"url": url}, wanted, wait)
         except BaseException:
-            await _in_thread(shutil.rmtree, folder, True)
+            await self._let_go(folder)
             raise
 
     @method(concurrent=True)
@@ -157,7 +158,7 @@ class ImportMethods:
             source = {"path": str(original), "filename": known.facts.get("filename")}
             return await self._begin(folder, source, wanted, wait)
         except BaseException:
-            await _in_thread(shutil.rmtree, folder, True)
+            await self._let_go(folder)
             raise
 
     @method(concurrent=True, public=False)
@@ -171,7 +172,7 @@ class ImportMethods:
         try:
             return await self._begin(folder, {"path": str(file), "filename": file.name}, wanted, wait)
         except BaseException:
-            await _in_thread(shutil.rmtree, folder, True)
+            await self._let_go(folder)
             raise
 
     # The job
@@ -181,8 +182,18 @@ class ImportMethods:
 
     async def _temporary(self) -> Path:
         folder = self._instance.host.settings.data / "tmp" / f"import-{new_token(8)}"
+        self._folders.add(folder)
         await _in_thread(partial(folder.mkdir, parents=True))
         return folder
+
+    async def _let_go(self, folder: Path) -> None:
+        await _in_thread(shutil.rmtree, folder, True)
+        self._folders.discard(folder)
+
+    async def _let_all_go(self) -> None:
+        """Remove the folders of imports that were given up before they began."""
+        for folder in list(self._folders):
+            await self._let_go(folder)
 
     async def _begin(self, folder: Path, source: dict[str, Any], options: ParseOptions, wait: bool) -> Job:
         """Start the job over a folder that it removes at its end."""
@@ -252,7 +263,7 @@ class ImportMethods:
                 await instance.connection.run(partial(catalogue.drop, number=number))
             raise
         finally:
-            await _in_thread(shutil.rmtree, place, True)
+            await self._let_go(place)
 
     async def _fetch(self, url: str, target: Path, tell: Any) -> str | None:
         limits = self._instance.host.settings.limits

@@ -299,6 +299,22 @@ async def test_a_project_deleted_in_the_middle_of_an_import_leaves_nothing(
     assert await project.list_jobs() == []
 
 
+async def test_an_import_that_is_given_up_before_it_began_leaves_nothing(
+    host: Host, project: Stub, tmp_path: Path
+) -> None:
+    """A project that is deleted in the moment in which its job is made."""
+    file = tmp_path / "x.csv"
+    file.write_text("a\n1\n")
+    for turns in range(12):
+        begun = asyncio.ensure_future(project.import_path(str(file)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await host.delete(project.address)
+        await asyncio.gather(begun, return_exceptions=True)
+        await host.delete(project.address)
+    assert left(host) == []
+
+
 async def test_a_service_that_ends_in_the_middle_of_an_import_says_so_afterwards(tmp_path: Path) -> None:
     """The job is not left running, and the next import may begin."""
     file = tmp_path / "big.csv"
