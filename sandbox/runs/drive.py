@@ -45,6 +45,10 @@ _CHECKED_HERE = 8 * 1024
 _log = structlog.get_logger("duralite.runs")
 
 
+class _LeavingError(Exception):
+    """Raised when an attempt ends because the service does."""
+
+
 class Runs:
     """The runs of one live actor."""
 
@@ -157,8 +161,10 @@ class Runs:
         for _ in range(_TRIES):
             try:
                 return await self._take_up(run)
-            except Unavailable as error:  # the sandbox is full: after a crash many may want it at once
-                # It was not begun, so that this does not count.
+            except Unavailable as error:
+                if not self._instance.host.accepting:
+                    raise asyncio.CancelledError from None  # so that its job stays "running"
+                # The sandbox is full: after a crash many may want it at once. It was not begun, so that this does not count.
                 await self._instance.connection.run(lambda tx: records.count_attempt(tx, run, -1))
                 await asyncio.sleep(error.retry_after or 1.0)
         return await self._take_up(run)
@@ -227,6 +233,14 @@ class Runs:
         except asyncio.CancelledError:
             self._cut_off(program, journal, funnel, size)
             raise
+        except _LeavingError:
+            self._left = True
+            raise Unavailable(
+                "The service shuts down; the run goes on when it is back.",
+                hint=f"get_run with the id {program.id} tells how it ended.",
+                run=program.id,
+                retry_after=5,
+            ) from None
         except DuraliteError as error:
             # The engine refused it: nothing was executed.
             if not again:
@@ -268,6 +282,8 @@ class Runs:
         if funnel.stopped is None and outcome.status in ("ok", "error") and journal.left:
             missing = journal.left[0]
             funnel.stopped = Divergence(f"it ends without calling {missing.name} with {missing.args}")
+        if funnel.stopped == "leaving":
+            raise _LeavingError
         if funnel.stopped == "paused":
             result = stopped("paused", program.id, funnel, None)
             result.waiting = await self._instance.connection.run(

@@ -19,8 +19,16 @@ from helpers.api import db_helpers
 from helpers.search import DISCOVERY, discover
 from runtime.actor import Actor
 from runtime.context import CallContext
-from runtime.errors import Conflict, DuraliteError, Interrupted, NotFound, Rejected
-from runtime.instance import Instance
+from runtime.errors import (
+    ActorClosed,
+    Conflict,
+    DuraliteError,
+    Interrupted,
+    NotFound,
+    Rejected,
+    Unavailable,
+)
+from runtime.instance import Instance, Wrap
 from runtime.method import MethodSpec
 from runtime.storage.transaction import Transaction
 from sandbox import codec
@@ -83,7 +91,7 @@ class Funnel:
         self.count = 0
         self.writes = 0
         self.printed: list[str] = []
-        self.stopped: Literal["paused"] | Divergence | None = None
+        self.stopped: Literal["paused", "leaving"] | Divergence | None = None
         self.engine: asyncio.Task[Any] | None = None
         self._instance = instance
         self.helpers, self._doors = reach
@@ -226,7 +234,9 @@ class Funnel:
             maybe = not door.helper.read_only
             self.writes += maybe
             self._journal.give_up(entry)
-            self._journal.note(entry, "cancelled", None, wrote=maybe)
+            if self.engine is None or not self.engine.cancelling():
+                # The program gave it up, and will again. What ends with the attempt is not kept: it may be resumed.
+                self._journal.note(entry, "cancelled", None, wrote=maybe)
             raise
         except DuraliteError:
             raise
@@ -256,18 +266,26 @@ class Funnel:
         return data
 
     async def _send(self, spec: MethodSpec, bound: dict[str, Any]) -> bytes:
+        return await self._call(spec, bound, None)
+
+    async def _call(self, spec: MethodSpec, bound: dict[str, Any], wrap: Wrap | None) -> bytes:
         instance = self._instance
-        data: bytes = await instance.host.call(instance.address, spec, bound, self._context, wire=True)
+        host = instance.host
+        try:
+            data: bytes = await host.call(instance.address, spec, bound, self._context, wire=True, wrap=wrap)
+        except (Unavailable, ActorClosed):
+            if host.accepting or self._journal.off:
+                raise
+            # The service shuts down: the program must not see that, for it goes on with the next start.
+            self._stop("leaving")
+            return await _for_ever()
         return data
 
     async def _effect(self, spec: MethodSpec, entry: Entry, bound: dict[str, Any]) -> bytes:
         """Do what changes the database: its row in the journal commits with it."""
         await self._journal.begun()
-        instance = self._instance
         wrap, committed = self._journal.wrap(entry)
-        data: bytes = await instance.host.call(
-            instance.address, spec, bound, self._context, wire=True, wrap=wrap
-        )
+        data = await self._call(spec, bound, wrap)
         committed()
         self.writes += 1
         return data
@@ -346,10 +364,10 @@ class Funnel:
             )
             self._on_pause(tx)
 
-        await self._journal.flush(also=pause)
+        await self._journal.pause(pause)
         self._stop("paused")
 
-    def _stop(self, why: Literal["paused"] | Divergence) -> None:
+    def _stop(self, why: Literal["paused", "leaving"] | Divergence) -> None:
         if self.stopped is None and self.engine is not None:
             self.stopped = why
             self.engine.cancel()

@@ -146,6 +146,7 @@ class Journal:
         self._pending: dict[int, CallRow] = {}
         self._pending_bytes = 0
         self._writing = asyncio.Lock()
+        self._next_write: asyncio.Task[None] | None = None
         self._recorded = past.calls
         done = sorted(each.done for each in self._recorded.values() if each.done is not None)
         self._places = {number: place for place, number in enumerate(done)}
@@ -332,23 +333,39 @@ class Journal:
 
         return wrapped, committed
 
-    async def flush(self, also: Callable[[Transaction], Any] | None = None) -> None:
-        """Return when everything that was noted before is in the file; `also` runs in the same transaction."""
-        await self.begun()
-        async with self._writing:
-            rows = list(self._pending.values())
-            if not rows and also is None:
-                return
-
-            def write(tx: Transaction) -> None:
-                put_calls(tx, rows)
-                if also is not None:
-                    also(tx)
-
-            await self._storage.run(write, quick=also is None)
-            self._wrote(rows)
+    async def flush(self) -> None:
+        """Return when everything that was noted before is in the file. Who comes while one writes, shares the next."""
+        if self._next_write is None:
+            self._next_write = asyncio.get_running_loop().create_task(self._write_next())
+            self._next_write.add_done_callback(_seen)
+        await asyncio.shield(self._next_write)
         if self.written > self._most_bytes and not self.off:
             await self._give_up()
+
+    async def _write_next(self) -> None:
+        async with self._writing:
+            await asyncio.sleep(0)  # what is noted in the same breath goes along
+            self._next_write = None
+            await self._write()
+
+    async def pause(self, mark: Callable[[Transaction], None]) -> None:
+        """Write everything that was noted and, in the same transaction, that the run pauses (`mark`)."""
+        async with self._writing:
+            await self._write(mark)
+
+    async def _write(self, also: Callable[[Transaction], None] | None = None) -> None:
+        await self.begun()
+        rows = list(self._pending.values())
+        if not rows and also is None:
+            return
+
+        def write(tx: Transaction) -> None:
+            put_calls(tx, rows)
+            if also is not None:
+                also(tx)
+
+        await self._storage.run(write, quick=also is None)
+        self._wrote(rows)
 
     async def _give_up(self) -> None:
         """Write no more: the run cannot be resumed from here on."""
@@ -385,3 +402,9 @@ def error_json(error: DuraliteError) -> bytes:
 
 def _text(value: str | None) -> str | None:
     return None if value is None else value.encode("utf-8", "replace").decode()
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Take note of how a write ended that nobody may wait for any more."""
+    if not task.cancelled():
+        task.exception()

@@ -271,7 +271,7 @@ async def test_a_caller_that_goes_away_cancels_its_run(ground: Ground, host: Hos
     assert record.state == "cancelled"
     assert [(each.name, each.state) for each in record.calls] == [
         ("db.save_state", "ok"),
-        ("tools.shop.order", "cancelled"),
+        ("tools.shop.order", "started"),
     ]
     assert record.effects == {"written": True, "write_calls": 2, "retry_safe": False}
 
