@@ -137,6 +137,8 @@ def apply_steps(
         if step.enabled:
             try:
                 step.apply(draft)
+                if not draft.columns and not draft.open:
+                    raise StepError("no column would be left.", hint="Keep at least one column.")
             except StepError as e:
                 raise e if e.extra.get("step") else e.at(number, step.name) from None
             except RecursionError:
