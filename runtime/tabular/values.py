@@ -165,7 +165,11 @@ class ValueColumn(Filler):
             self._see_scale(0)
             return ("integer", list(cells)) if fits else ("text", cells)
         numbers = [c for c in cells if c is not None]
-        if self._whole and all(map(_is_whole, numbers)):
+        if (
+            self._whole
+            and all(map(_is_whole if int in types else float.is_integer, numbers))
+            and _exact(numbers)
+        ):
             self._see_scale(0)
             return "integer", [None if c is None else int(c) for c in cells]
         if any(type(n) is int and abs(n) > EXACT for n in numbers):
@@ -211,7 +215,11 @@ class ValueColumn(Filler):
 
 
 def _is_whole(value: float) -> bool:
-    return value.is_integer() and abs(value) <= EXACT
+    return type(value) is int or value.is_integer()
+
+
+def _exact(numbers: Sequence[float]) -> bool:
+    return min(numbers) >= -EXACT and max(numbers) <= EXACT
 
 
 def _moment(value: date) -> str:
