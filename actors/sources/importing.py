@@ -188,7 +188,10 @@ class ImportMethods(Ingest):
         settings = self._host.settings
         return await in_thread(allowed_path, path, settings.source_folders, settings.data)
 
-    async def _inspect(self, path: str, *, private: bool, size: int) -> tuple[Table, ...]:
+    async def _inspect(
+        self, path: str, *, private: bool, size: int | None = None, counts: bool = True
+    ) -> tuple[Table, ...]:
+        """Return the tables of an SQLite file, which is checked page by page if its size is given and small."""
         limits = self._host.settings.limits
         found = await self._workers.run(
             "actors.sources.lite:inspect",
@@ -197,7 +200,8 @@ class ImportMethods(Ingest):
                 "private": private,
                 "limits": limits.model_dump(mode="json"),
                 "seconds": _INSPECT_S,
-                "check": size <= _CHECKED_UP_TO,
+                "check": size is not None and size <= _CHECKED_UP_TO,
+                "counts": counts,
             },
             lane="read",
             account=self._instance.address.owner,

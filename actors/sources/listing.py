@@ -114,7 +114,7 @@ class ListingMethods(Part):
             ],
         }
 
-    async def _current(self, source: Source) -> Source:
+    async def _current(self, source: Source, *, counts: bool = True) -> Source:
         raise TypeError("the actor type says how a source is brought up to date")
 
     @method(idempotent=True, concurrent=True, aliases=("PATCH /api/sources/{source}",))

@@ -141,7 +141,7 @@ def _unreadable(error: sqlite3.Error) -> DuraliteError:
 def inspect(args: dict[str, Any], report: Report) -> dict[str, Any]:
     """Look at a file: check it, and return its tables with columns, and rows where counting them was quick.
 
-    Args: path, private, limits, seconds, check (whether SQLite checks every page first).
+    Args: path, private, limits, seconds, check (whether SQLite checks every page first), counts (whether rows are).
     """
     limits = Limits.model_validate(args["limits"])
     with open_file(args["path"], private=args["private"], limits=limits, seconds=args["seconds"]) as tx:
@@ -152,7 +152,7 @@ def inspect(args: dict[str, Any], report: Report) -> dict[str, Any]:
                     f"The file is damaged: {str(verdict)[:300]}.",
                     hint="Repair it with `.recover` of the sqlite3 shell.",
                 )
-        return {"tables": [_shown(table) for table in list_tables(tx)]}
+        return {"tables": [_shown(table) for table in list_tables(tx, counts=args["counts"])]}
 
 
 def _shown(table: TableInfo) -> dict[str, Any]:

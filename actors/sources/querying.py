@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from actors.sources.catalogue import Source, save
+from actors.sources.catalogue import Source, look_up, save
 from actors.sources.importing import ImportMethods
 from actors.sources.parts import in_thread
 from actors.sources.versions import is_settled
@@ -29,6 +29,7 @@ from runtime.errors import Conflict, DuraliteError, InputError, NotFound, SqlErr
 from runtime.ids import new_token
 from runtime.method import method
 from runtime.storage.rows import RowFormat
+from runtime.storage.transaction import Transaction
 from runtime.streams import Ready
 from runtime.values import dumps
 
@@ -78,8 +79,8 @@ class SourceRows(TypedDict):
 class QueryMethods(ImportMethods):
     """query."""
 
-    async def _current(self, source: Source) -> Source:
-        """Return a source whose tables are what its file holds now.
+    async def _current(self, source: Source, *, counts: bool = True) -> Source:
+        """Return a source whose tables are what its file holds now; without `counts` their rows may be unknown.
 
         Raises:
             Conflict: it has no data yet.
@@ -89,20 +90,25 @@ class QueryMethods(ImportMethods):
             return await self._freshen(source)
         if not source.version:
             raise _without_data(source)
-        if source.type == "sqlite" and source.origin is not None:
-            state, changed = await self._state_of(source)
+        if source.type != "sqlite" or source.origin is None:
+            return source
+        state, changed = await self._state_of(source)
+        cached = self._service.schemas.get((self._instance.id, source.id, state))
+        if cached is not None and (cached[0] or not counts):
+            return replace(source, state=state, tables=cached[1])
+        tables = await self._inspect(source.origin, private=False, counts=counts)
+        if is_settled(changed) and (await self._state_of(source))[0] == state:
+            size = 64 + sum(64 + 64 * len(table.columns) for table in tables)
             key = (self._instance.id, source.id, state)
-            if (known := self._service.schemas.get(key)) is not None:
-                return replace(source, state=state, tables=known)
-            tables = await self._inspect(source.origin, private=False, size=1 << 62)
-            if is_settled(changed) and (await self._state_of(source))[0] == state:
-                size = 64 + sum(64 + 64 * len(table.columns) for table in tables)
-                self._service.schemas.put(key, tables, size, frozenset({source.id}))
-            seen = replace(source, state=state, tables=tables)
-            if state != source.state:
-                await self._instance.connection.run(lambda tx: save(tx, seen))
-            return seen
-        return source
+            self._service.schemas.put(key, (counts, tables), size, frozenset({source.id}))
+        if counts and state != source.state:
+
+            def note(tx: Transaction) -> None:
+                if (present := look_up(tx, source.id)) is not None:
+                    save(tx, replace(present, state=state, tables=tables))
+
+            await self._instance.connection.run(note)
+        return replace(source, state=state, tables=tables)
 
     @method(read_only=True, concurrent=True, aliases=("POST /api/sources/{source}/query",))
     async def query(
@@ -297,7 +303,7 @@ class QueryMethods(ImportMethods):
         """Return what the worker needs to know of the sources: their tables, and the files these lie in."""
         places: dict[str, Any] = {}
         for source in (*([main] if main else []), *others):
-            present = await self._current(source)
+            present = await self._current(source, counts=False)
             tables: dict[str, Any] = {}
             for table in present.tables:
                 if table.file is not None:

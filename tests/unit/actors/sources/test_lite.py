@@ -44,7 +44,14 @@ def asked(path: Path, sql: str, *, seconds: float = 20.0, **given: Any) -> dict[
 
 
 def looked(path: Path, *, check: bool = True) -> Any:
-    args = {"path": str(path), "private": True, "limits": LIMITS, "seconds": 20.0, "check": check}
+    args = {
+        "path": str(path),
+        "private": True,
+        "limits": LIMITS,
+        "seconds": 20.0,
+        "check": check,
+        "counts": True,
+    }
     return lite.inspect(args, lambda _: None)
 
 
