@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
@@ -21,9 +21,7 @@ from actors.project.fields import fields_of
 from actors.project.holds import Holds
 from actors.project.imports import ended, telling, waited
 from actors.project.pipeline import (
-    Field,
     Step,
-    compile_pipeline,
     dump_steps,
     operations,
     parse_steps,
@@ -40,7 +38,7 @@ from actors.project.saved import (
     store,
     title_in,
 )
-from actors.project.tables import tables_of
+from actors.project.tables import Tables, tables_of
 from runtime.errors import DuraliteError, InputError
 from runtime.ids import new_token
 from runtime.instance import Instance
@@ -131,14 +129,14 @@ class PipelineMethods:
         """
         wanted = await self._steps(pipeline_id, steps)
         async with tables_of(self._instance, self.holds, wanted) as tables:
-            plan = await _in_thread(compile_pipeline, wanted, tables.source, tables.resolve)
-            return {
-                "steps": dump_steps(wanted),
-                "columns": [_shown(f) for f in plan.result],
-                "after": [[_shown(f) for f in fields] for fields in plan.columns],
-                "sql": plan.sql(),
-                "open_from": plan.open_from,
-            }
+            plan = await self._checked(wanted, tables, sql=True)
+        return {
+            "steps": dump_steps(wanted),
+            "columns": list(map(_shown, plan["columns"])),
+            "after": [list(map(_shown, columns)) for columns in plan["after"]],
+            "sql": plan["sql"],
+            "open_from": plan["open_from"],
+        }
 
     @method(concurrent=True, aliases=("POST /api/projects/{name}/pipelines/{pipelineId}/execute",))
     async def execute(
@@ -157,7 +155,7 @@ class PipelineMethods:
         wanted = await self._steps(pipeline_id, steps)
         async with tables_of(self._instance, self.holds, wanted) as tables:
             # What cannot work is told before anything runs.
-            await _in_thread(compile_pipeline, wanted, tables.source, tables.resolve)
+            await self._checked(wanted, tables)
         dumped = dump_steps(wanted)
         number = await instance.connection.run(
             partial(
@@ -207,7 +205,7 @@ class PipelineMethods:
                 hint=f"Use 0 to {most} as upToStep.",
             )
         async with tables_of(self._instance, self.holds, wanted) as tables:
-            await _in_thread(compile_pipeline, wanted[:up_to_step], tables.source, tables.resolve)
+            await self._checked(wanted[:up_to_step], tables)
             found = await self._instance.host.services["workers"].run(
                 "actors.project.pipeline.execute:preview",
                 {
@@ -274,6 +272,20 @@ class PipelineMethods:
 
     # Parts
 
+    async def _checked(self, steps: Sequence[Step], tables: Tables, *, sql: bool = False) -> dict[str, Any]:
+        """Return what steps will do, as `pipeline.execute.check` tells.
+
+        Raises:
+            StepError: one cannot work.
+        """
+        plan: dict[str, Any] = await self._instance.host.services["workers"].run(
+            "actors.project.pipeline.execute:check",
+            {**tables.arguments, "steps": dump_steps(steps), "sql": sql},
+            lane="read",
+            deadline_s=_PREVIEW_S,
+        )
+        return plan
+
     async def _steps(self, pipeline_id: str, steps: Any) -> tuple[Step, ...]:
         return await self._instance.connection.run(
             lambda tx: parsed_steps(tx, saved(tx, pipeline_id)["steps"] if steps is None else steps),
@@ -281,8 +293,9 @@ class PipelineMethods:
         )
 
 
-def _shown(field: Field) -> dict[str, str]:
-    return {"name": field.name, "type": _SHOWN_TYPES.get(field.type, field.type)}
+def _shown(column: Sequence[str]) -> dict[str, str]:
+    name, kind = column
+    return {"name": name, "type": _SHOWN_TYPES.get(kind, kind)}
 
 
 def _page(found: Mapping[str, Any]) -> dict[str, Any]:

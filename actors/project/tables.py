@@ -15,13 +15,11 @@ from typing import Any
 from actors.project import catalogue
 from actors.project.catalogue import Dataset
 from actors.project.holds import Holds
-from actors.project.pipeline import Field, Step, StepError, Table, named_tables, resolver
-from actors.project.pipeline.table import read_type
+from actors.project.pipeline import Step, StepError, named_tables
 from actors.project.reading import dataset_of
 from runtime.ids import MAX_NAME_BYTES, ActorAddress
 from runtime.instance import Instance
 from runtime.storage.transaction import Transaction
-from runtime.tabular.columns import Column
 from runtime.tabular.reading import whole
 
 __all__ = ("Tables", "tables_of")
@@ -70,33 +68,17 @@ async def _other(instance: Instance, holds: Holds, stack: AsyncExitStack, name: 
 
 
 class Tables:
-    """The tables of one run: as the compiler wants them, and as the worker does."""
+    """The tables of one run, as arguments of the worker's tasks."""
 
     def __init__(self, path: Path, source: Dataset) -> None:
-        self.source = _table(source)
         self.arguments: dict[str, Any] = {"source": _described(path, source), "tables": {}}
-        self._others: dict[str, Table] = {}
         self.versions = {"data": str(source.facts["version"])}
         """The version of each table that was read, by its name; a result made from others is stale."""
 
     def add(self, name: str, path: Path, dataset: Dataset) -> None:
         """Add a table that a step names."""
-        self._others[name] = _table(dataset)
         self.arguments["tables"][name] = _described(path, dataset)
         self.versions[name] = str(dataset.facts["version"])
-
-    def resolve(self, name: str) -> Table:
-        """Return a table by the name that a step gives it."""
-        return resolver(self._others)(name)
-
-
-def _table(dataset: Dataset) -> Table:
-    fields = tuple(Field(f.name, read_type(_kind(f.column)), f.column.scale) for f in dataset.fields)
-    return Table(dataset.table, fields, physical=tuple(f.physical for f in dataset.fields))
-
-
-def _kind(column: Column) -> str:
-    return {"text": "string", "empty": "string", "real": "number"}.get(column.kind, column.kind)
 
 
 def _described(path: Path, dataset: Dataset) -> dict[str, Any]:

@@ -37,7 +37,7 @@ MAX_FILES = 7
 """Other files that one pipeline may read; SQLite attaches ten."""
 
 
-def read_table(data: Mapping[str, Any], schema: str) -> Table:
+def read_table(data: Mapping[str, Any], schema: str | None) -> Table:
     """Return a table described in the arguments of a task: `name` and `columns` with name, type, scale, physical.
 
     Columns may be those of a catalogue, whose `kind` is finer than their `type`.

@@ -1,6 +1,6 @@
-"""The tasks of worker processes: run a pipeline into a staging file, or show the first rows of one.
+"""The tasks of worker processes: check a pipeline, run it into a staging file, or show the first rows of it.
 
-Both take plain data. `source` and each of `tables` are `{"file", "name", "columns", "version"}`: a file that is
+All take plain data. `source` and each of `tables` are `{"file", "name", "columns", "version"}`: a file that is
 opened read-only, the data table in it, its columns as the catalogue has them (`name`, `type` or `kind`, `scale`,
 `physical`), and any text that changes when its rows do. `steps` is a list as `parse_steps` reads it. `most_bytes`
 bounds each file that is written (2 GiB).
@@ -23,7 +23,7 @@ from runtime.tabular.staging import remove_staging
 from runtime.workers.task import Report, task
 
 from .cells import call, column, integer, op, text
-from .compile import apply_steps, resolver
+from .compile import apply_steps, compile_pipeline, resolver
 from .draft import Draft, Note
 from .engine import RunningEngine, read_table
 from .stages import StageFolder, stage_keys
@@ -31,7 +31,7 @@ from .step import BaseStep
 from .steps import parse_steps
 from .table import Field, Table
 
-__all__ = ("PREVIEW_ROWS", "execute", "preview")
+__all__ = ("PREVIEW_ROWS", "check", "execute", "preview")
 
 PREVIEW_ROWS = 100
 _SHOWN = 10_000
@@ -55,6 +55,26 @@ _TYPES: dict[str, ColumnType] = {
     "date": "date",
     "datetime": "date",
 }
+
+
+@task
+def check(args: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Compile `steps` over the columns of the tables; no file is opened. `sql` asks for the statements as text.
+
+    Returns `{"columns", "after", "sql", "open_from"}`: (name, type) of each column at the end and after each step.
+    It is work for a worker, because a pipeline at its bounds takes seconds, and holds up whatever shares the process.
+
+    Raises:
+        StepError: a step cannot work.
+    """
+    others = {name: read_table(data, None) for name, data in (args.get("tables") or {}).items()}
+    plan = compile_pipeline(parse_steps(args["steps"]), read_table(args["source"], None), resolver(others))
+    return {
+        "columns": [(f.name, f.type) for f in plan.result],
+        "after": [[(f.name, f.type) for f in fields] for fields in plan.columns],
+        "sql": plan.sql() if args.get("sql") else [],
+        "open_from": plan.open_from,
+    }
 
 
 @task

@@ -286,3 +286,21 @@ async def test_an_export_that_nobody_reads_leaves_nothing(host: Host, sales: Stu
     async with asyncio.timeout(10):
         while instance.held:
             await asyncio.sleep(0)
+
+
+async def test_steps_are_compiled_by_a_worker_and_never_in_the_service(
+    sales: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(*_: Any, **__: Any) -> None:
+        raise AssertionError("the service itself compiled a pipeline")
+
+    monkeypatch.setattr("actors.project.pipeline.draft.Draft.__init__", compiled)
+    assert [c["name"] for c in (await sales.check_pipeline("paid", PAID))["columns"]] == [
+        "city",
+        "amount",
+        "day",
+    ]
+    assert (await sales.preview_pipeline("paid", PAID))["data"] == PAID_ROWS
+    assert (await sales.execute("paid", steps=PAID))["rowCount"] == 3
+    with pytest.raises(InputError, match='Step 1 .*no column "nope"'):
+        await sales.execute("paid", steps=[{"operation": "trim", "columns": ["nope"]}])
