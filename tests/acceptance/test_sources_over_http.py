@@ -202,7 +202,8 @@ async def test_two_accounts_cannot_see_each_other(tmp_path: Path) -> None:
                 "/api/sources/mine", headers={"authorization": f"Bearer {reader}"}
             )
             assert refused.status_code == 403
-            assert (await httpx.AsyncClient(base_url=server.url).get("/api/sources")).status_code == 401
+            async with httpx.AsyncClient(base_url=server.url) as nobody:
+                assert (await nobody.get("/api/sources")).status_code == 401
         finally:
             for client in clients:
                 await client.aclose()
