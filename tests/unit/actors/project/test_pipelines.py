@@ -302,5 +302,5 @@ async def test_steps_are_compiled_by_a_worker_and_never_in_the_service(
     ]
     assert (await sales.preview_pipeline("paid", PAID))["data"] == PAID_ROWS
     assert (await sales.execute("paid", steps=PAID))["rowCount"] == 3
-    with pytest.raises(InputError, match='Step 1 .*no column "nope"'):
+    with pytest.raises(InputError, match=r'Step 1 .*no column "nope"'):
         await sales.execute("paid", steps=[{"operation": "trim", "columns": ["nope"]}])
