@@ -3,6 +3,9 @@
 Lane `work` is for imports, pipelines and exports: as many processes as cores, at low priority. Lane `read` is
 for what somebody waits for: previews and short queries. Processes start at first use and stay warm for a minute. A
 task that is cancelled, or late, is ended with its process; a process that crashes fails its own task only.
+
+Where one account has all places, the first of another account gets one more: its task does not wait for work that
+may take as long as `worker_s`.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -58,19 +61,39 @@ class _Line:
     idle: list[Worker] = field(default_factory=list)
     alive: set[Worker] = field(default_factory=set)
     waiting: OrderedDict[str, deque[asyncio.Future[None]]] = field(default_factory=OrderedDict)
+    holders: Counter[str] = field(default_factory=Counter)
+
+    def has_place(self, account: str) -> bool:
+        """Tell whether a task of an account may start now."""
+        if self.running < self.places:
+            return True
+        return self.running == self.places and len(self.holders) == 1 and account not in self.holders
+
+    def take(self, account: str) -> None:
+        """Note that a task of an account has a place."""
+        self.running += 1
+        self.holders[account] += 1
+
+    def give_back(self, account: str) -> None:
+        """Note that a place is free again, and give it to the next."""
+        self.running -= 1
+        self.holders[account] -= 1
+        if not self.holders[account]:
+            del self.holders[account]
+        self.next()
 
     def count(self) -> int:
         return sum(map(len, self.waiting.values()))
 
     def next(self) -> None:
         """Give a free place to the account whose turn it is."""
-        while self.waiting and self.running < self.places:
-            account, line = self.waiting.popitem(last=False)
+        while (account := next(filter(self.has_place, self.waiting), None)) is not None:
+            line = self.waiting.pop(account)
             place = line.popleft()
             if line:
                 self.waiting[account] = line  # to the end: the others come first
             if not place.done():
-                self.running += 1
+                self.take(account)
                 place.set_result(None)
 
 
@@ -112,20 +135,20 @@ class Workers:
         """
         line = self._lines[lane]
         seconds = self.limits.worker_s if deadline_s is None else deadline_s
-        await self._enter(line, account or current_context().account, seconds)
+        whose = account or current_context().account
+        await self._enter(line, whose, seconds)
         try:
             return await self._work(
                 line, task, dict(args), on_progress, seconds, memory_bytes or self.limits.worker_memory_bytes
             )
         finally:
-            line.running -= 1
-            line.next()
+            line.give_back(whose)
 
     async def _enter(self, line: _Line, account: str, seconds: float) -> None:
         if self._closed:
             raise _closing()
-        if line.running < line.places and not line.waiting:
-            line.running += 1
+        if not line.waiting and line.has_place(account):
+            line.take(account)
             return
         if line.count() >= self.limits.worker_waiting:
             raise LimitExceeded(
@@ -136,12 +159,14 @@ class Workers:
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.waiting.setdefault(account, deque()).append(place)
+        line.next()
         try:
             async with asyncio.timeout(seconds):
                 await place
         except BaseException as error:
             if place.done() and not place.cancelled() and place.exception() is None:
-                line.running -= 1  # it was given in the very moment in which nobody wanted it any more
+                # It was given in the very moment in which nobody wanted it any more.
+                line.give_back(account)
             place.cancel()
             line.next()
             if isinstance(error, TimeoutError):

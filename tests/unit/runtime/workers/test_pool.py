@@ -126,6 +126,10 @@ async def test_accounts_take_turns_and_the_queue_is_bounded(workers: Workers, tm
 
     calls = [asyncio.ensure_future(run("busy", "busy 1"))]
     await until(lambda: workers.stats()[0].running == 1)
+    # The place that a second account gets beside a busy one is taken, so that all others wait.
+    beside = {"gate": str(tmp_path / "beside"), "name": "beside"}
+    other = asyncio.ensure_future(workers.run(f"{TASKS}gated", beside, account="other"))
+    await until(lambda: workers.stats()[0].running == 2)
     calls += [asyncio.ensure_future(run("busy", f"busy {n}")) for n in (2, 3, 4)]
     await until(lambda: workers.stats()[0].waiting == 3)
     calls.append(asyncio.ensure_future(run("quiet", "quiet 1")))
@@ -136,6 +140,23 @@ async def test_accounts_take_turns_and_the_queue_is_bounded(workers: Workers, tm
     (tmp_path / "gate").touch()
     await asyncio.gather(*calls)
     assert order == ["busy 1", "busy 2", "quiet 1", "busy 3", "busy 4"]
+    (tmp_path / "beside").touch()
+    assert await other == "beside"
+
+
+async def test_an_account_that_has_all_places_does_not_keep_another_waiting(
+    workers: Workers, tmp_path: Path
+) -> None:
+    args = {"gate": str(tmp_path / "gate"), "name": "busy"}
+    busy = [asyncio.ensure_future(workers.run(f"{TASKS}gated", args, account="busy")) for _ in range(3)]
+    await until(lambda: workers.stats()[0].running == 1)
+    assert await workers.run(f"{TASKS}echo", {"a": 1}, account="quiet") == {"a": 1}
+    assert (workers.stats()[0].running, workers.stats()[0].waiting) == (1, 2), (
+        "the busy one gets no more for it"
+    )
+    (tmp_path / "gate").touch()
+    assert await asyncio.gather(*busy) == ["busy"] * 3
+    assert (workers.stats()[0].running, workers.stats()[0].waiting) == (0, 0)
 
 
 async def test_one_that_gives_up_its_place_in_the_queue_holds_nobody_up(
