@@ -80,6 +80,12 @@ def open_file(path: str, *, private: bool, limits: Limits, seconds: float) -> It
         yield Transaction(raw, guard, limits, None)
     except sqlite3.Error as error:
         raise _unreadable(error) from None
+    except UnicodeDecodeError:
+        # Python cannot even show what SQLite says: it quotes a schema, or a cell, that is not text.
+        raise InputError(
+            "SQLite cannot read the file: it holds text that is not UTF-8.",
+            hint="Repair it with `.recover` of the sqlite3 shell.",
+        ) from None
     finally:
         done.set()
         raw.close()

@@ -200,3 +200,14 @@ def test_an_exclusive_lock_is_told_and_not_waited_for_without_end(shop: Path) ->
 )
 def test_an_answer_that_depends_on_the_moment_does_not_last(shop: Path, sql: str, lasting: bool) -> None:
     assert asked(shop, sql)["lasting"] is lasting
+
+
+def test_a_schema_that_is_not_text_is_one_clear_error(tmp_path: Path) -> None:
+    path = made(tmp_path / "odd.db", "CREATE TABLE shop (a)", "CREATE VIEW seen AS SELECT a FROM shop")
+    path.write_bytes(
+        path.read_bytes().replace(
+            b"CREATE VIEW seen AS SELECT a", b"CREATE VIEW seen AS \xd2\xd2\xd2\xd2\xd2\xd2 a"
+        )
+    )
+    with pytest.raises(InputError, match="SQLite cannot read the file"):
+        looked(path)
