@@ -29,7 +29,8 @@ _MAX_ARGUMENTS = 200
 _EXACT = 2.0**53
 _CONTAINERS = (dict, list)
 _HOLDERS = frozenset(_CONTAINERS)
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
+_AS_BRACES = bytes.maketrans(b"[]", b"{}")
 
 
 class Bodies:
@@ -147,7 +148,7 @@ class Bodies:
             if "depth limit" in error.message or "recursion" in error.message:
                 raise self._too_deep() from None
             raise BadRequest(error.message, hint=_json_hint(body, error.hint)) from None
-        if len(body) > self._depth and _brackets_deeper(body, self._depth):
+        if len(body) > self._depth and _may_be_deeper(body, self._depth):
             self._check_depth(value)
         return value
 
@@ -189,16 +190,18 @@ def bind_json(spec: MethodSpec, data: Any) -> dict[str, Any]:
         return spec.bind(data)
 
 
-def _brackets_deeper(body: bytes, depth: int) -> bool:
-    """Tell whether a JSON text may be nested deeper. Brackets within strings count too: True is to be looked into."""
-    brackets = body.translate(None, _NO_BRACKETS)
+def _may_be_deeper(body: bytes, depth: int) -> bool:
+    """Tell whether a JSON text may be nested deeper: False is certain, True is to be looked into."""
+    left = body.translate(_AS_BRACES, _NOT_STRUCTURE).replace(b'""', b"")
+    # What is left of a quote, or an escape, may belong to a string that holds brackets. Of a run of quotes before
+    # the first such bracket one stays, because whole strings have two.
+    if b'"' in left or b"\\" in left:
+        return True
     for _ in range(depth):
-        if not brackets:
+        if not left:
             return False
-        inner, brackets = brackets, brackets.replace(b"{}", b"").replace(b"[]", b"")
-        if len(brackets) == len(inner):
-            return True
-    return bool(brackets)
+        left = left.replace(b"{}", b"")
+    return bool(left)
 
 
 def _whole_floats(spec: MethodSpec, data: Any) -> bool:

@@ -39,3 +39,17 @@ def test_only_what_is_nested_too_deep_is_refused(value: Any, more: int) -> None:
     else:
         with pytest.raises(InputError, match="deeper than 8"):
             BODIES.parse(body)
+
+
+@pytest.mark.parametrize(
+    "string", ["]", "[", "}", "{", "][", '"', '"]', '\\"]', "]\\", '"}', '","]', "\\", "]]]]]]]]]", "x]"]
+)
+@pytest.mark.parametrize(
+    "shape", ["[{0}, {1}, {0}]", '{{"a": {0}, "b": {1}}}', "{{{0}: {1}}}", "[{0}, {0}, [{1}]]"]
+)
+def test_brackets_in_strings_hide_no_depth(string: str, shape: str) -> None:
+    deep = "0"
+    for _ in range(9):
+        deep = shape.format(orjson.dumps(string).decode(), deep)
+    with pytest.raises(InputError, match="deeper than 8"):
+        BODIES.parse(deep.encode())
