@@ -6,6 +6,7 @@ rows of a view, say) goes through the guard like the user's own SQL.
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,13 +101,7 @@ def _is_virtual(sql: str | None) -> bool:
 
 
 def _table(tx: Transaction, name: str, kind: str, sql: str | None, counts: bool) -> TableInfo:
-    columns = [
-        ColumnInfo(column, type_name, bool(not_null), default, key, hidden > 1)
-        for column, type_name, not_null, default, key, hidden in tx.all(
-            'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1',
-            (name,),
-        )
-    ]
+    columns = _columns(tx, name, kind)
     indexes = [
         IndexInfo(
             index, bool(unique), [c for (c,) in tx.all("SELECT name FROM pragma_index_info(?)", (index,))]
@@ -130,6 +125,22 @@ def _table(tx: Transaction, name: str, kind: str, sql: str | None, counts: bool)
         list(keys.values()),
         sql,
     )
+
+
+def _columns(tx: Transaction, name: str, kind: str) -> list[ColumnInfo]:
+    try:
+        rows = tx.all(
+            'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1',
+            (name,),
+        )
+    except sqlite3.OperationalError as error:
+        if kind == "view" and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            return []  # it reads a table, or calls a function, that is not there: the others are told all the same
+        raise
+    return [
+        ColumnInfo(column, type_name, bool(not_null), default, key, hidden > 1)
+        for column, type_name, not_null, default, key, hidden in rows
+    ]
 
 
 def _count(tx: Transaction, name: str) -> int | None:

@@ -211,3 +211,15 @@ def test_a_schema_that_is_not_text_is_one_clear_error(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="SQLite cannot read the file"):
         looked(path)
+
+
+def test_views_that_do_not_work_hide_nothing_else(tmp_path: Path) -> None:
+    path = made(
+        tmp_path / "odd.db",
+        "CREATE TABLE kept (a)",
+        "CREATE VIEW gone AS SELECT * FROM nowhere",
+        "CREATE VIEW mine AS SELECT my_function(a) AS b FROM kept",
+    )
+    found = {table["name"]: [c["name"] for c in table["columns"]] for table in looked(path)["tables"]}
+    assert found == {"kept": ["a"], "gone": [], "mine": []}
+    assert asked(path, "SELECT count(*) AS n FROM kept")["rows"] == [{"n": 0}]
