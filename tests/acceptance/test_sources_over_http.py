@@ -52,10 +52,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory, files: Path) -> AsyncIterator[LiveServer]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def server(tmp_path: Path, files: Path) -> AsyncIterator[LiveServer]:
     """A service with the folder of files open."""
-    async with live_server(tmp_path_factory.mktemp("data"), source_folders=(files,)) as server:
+    async with live_server(tmp_path / "data", source_folders=(files,)) as server:
         yield server
 
 
@@ -127,6 +127,8 @@ async def test_real_files_are_registered_queried_and_joined(http: httpx.AsyncCli
 
 
 async def test_the_specifications_paths_and_shapes(http: httpx.AsyncClient, files: Path) -> None:
+    await added(http, files / "airlines.csv")
+    await added(http, files / "planes.xlsx")
     listed = (await http.get("/api/sources", params={"search": "airl"})).json()
     assert [source["name"] for source in listed["sources"]] == ["airlines"]
     (source,) = listed["sources"]
@@ -152,9 +154,10 @@ async def test_the_specifications_paths_and_shapes(http: httpx.AsyncClient, file
 
 
 async def test_hostile_requests_are_refused_as_problems(http: httpx.AsyncClient, files: Path) -> None:
+    await added(http, files / "airlines.csv")
     attacks = {
         "SELECT * FROM read_csv('/etc/passwd')": 403,
-        "COPY flights TO '/tmp/x.csv'": 403,
+        "COPY airlines TO '/tmp/x.csv'": 403,
         "INSTALL httpfs": 403,
         "SELECT getenv('HOME')": 403,
         "SET memory_limit = '99GB'": 403,
@@ -163,7 +166,7 @@ async def test_hostile_requests_are_refused_as_problems(http: httpx.AsyncClient,
         "SELECT * FROM '/etc/passwd'": 422,
     }
     for sql, status in attacks.items():
-        answer = await http.post("/api/sources/flights/query", json={"sql": sql})
+        answer = await http.post("/api/sources/airlines/query", json={"sql": sql})
         assert answer.status_code == status, (sql, answer.text)
         assert answer.json()["hint"], sql
     for path in ("/etc/passwd", str(files / ".." / "data"), "..", ""):
@@ -209,7 +212,11 @@ async def test_two_accounts_cannot_see_each_other(tmp_path: Path) -> None:
                 await client.aclose()
 
 
-async def test_metrics_tell_of_imports_queries_and_the_cache(http: httpx.AsyncClient) -> None:
+async def test_metrics_tell_of_imports_queries_and_the_cache(http: httpx.AsyncClient, files: Path) -> None:
+    for name in ("airlines.csv", "planes.xlsx"):
+        await added(http, files / name)
+    for _ in range(2):
+        await asked(http, "airlines", "FROM airlines")
     text = (await http.get("/metrics")).text
     for line in (
         'duralite_source_imports_total{outcome="done",type="csv"}',

@@ -49,7 +49,14 @@ def calls(draw: st.DrawFn) -> str:
         value = draw(_values.get(parameter.annotation, _anything))
         if parameter.name == "params":
             continue
-        by_name = parameter.keyword_only or number >= len(given_by_position) or any("=" in p for p in parts)
+        # `params` is left out, so what follows it has no place of its own.
+        skipped = any(before.name == "params" for before in spec.parameters[:number])
+        by_name = (
+            parameter.keyword_only
+            or skipped
+            or number >= len(given_by_position)
+            or any("=" in p for p in parts)
+        )
         parts.append(f"{parameter.name}={value}" if by_name else f"({value})")
     # A position stands for its parameter only while none before it is left out.
     names = [p.name for p in spec.parameters]
