@@ -12,7 +12,8 @@ from pydantic import Field
 
 from actors.sources.catalogue import MIGRATIONS, every, mark_interrupted
 from actors.sources.copying import CopyMethods
-from actors.sources.listing import sweep
+from actors.sources.listing import remove_leftovers, sweep
+from actors.sources.parts import in_thread
 from actors.sources.service import SourcesService
 from runtime.actor import Actor
 from runtime.alarms import AlarmEvent
@@ -43,7 +44,8 @@ class SourcesActor(CopyMethods, Actor, type_name="sources"):
 
     @classmethod
     async def start_type(cls, host: Host) -> None:
-        """Make what all catalogues share."""
+        """Remove what a crash left of imports, and make what all catalogues share."""
+        await in_thread(remove_leftovers, host.settings.data)
         host.services["sources"] = SourcesService(host.settings.limits)
 
     @classmethod

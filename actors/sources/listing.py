@@ -25,7 +25,7 @@ from runtime.errors import NotFound
 from runtime.method import method
 from runtime.storage.transaction import Transaction
 
-__all__ = ("ListingMethods", "SourceKey", "SourceSchema")
+__all__ = ("ListingMethods", "SourceKey", "SourceSchema", "remove_leftovers", "sweep")
 
 SourceKey = Annotated[str, Field(min_length=1, max_length=200, description="A source: its id or its name.")]
 _TOUCH_S = 5.0
@@ -199,6 +199,17 @@ def remove_files(folder: Path, prefix: str) -> None:
     if folder.is_dir():
         for path in folder.iterdir():
             if path.name.startswith(prefix):
+                path.unlink(missing_ok=True)
+
+
+def remove_leftovers(data: Path) -> None:
+    """Remove uploads and staging files that a crash left; for the start of a host, when no import can run.
+
+    A catalogue clears its folder when it opens, which may be never.
+    """
+    for folder in (data / "actors" / "sources").glob("*/*.files"):
+        for pattern in ("*.upload*", "*.staging*"):
+            for path in folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
 

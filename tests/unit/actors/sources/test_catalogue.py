@@ -397,3 +397,16 @@ async def test_paths_outside_the_open_folders_cannot_be_registered(
         for call in (sources.register, sources.live_import):
             with pytest.raises(Forbidden):
                 await call(str(path))
+
+
+async def test_what_a_crash_left_of_uploads_goes_at_the_next_start(tmp_path: Path) -> None:
+    kinds = ("actors.sources:SourcesActor",)
+    async with harness(tmp_path, *kinds) as host:
+        stub = host.namespace("sources").get("default")
+        await stub.list_sources()
+        folder = host.path_of(stub.address).with_suffix(".files")
+    folder.mkdir(exist_ok=True)
+    for name in ("a-1.upload", "a-1.staging", "a-1.staging-journal", "a-1.parquet"):
+        (folder / name).write_bytes(b"x")
+    async with harness(tmp_path, *kinds):
+        assert [path.name for path in folder.iterdir()] == ["a-1.parquet"]
