@@ -13,7 +13,8 @@ from actors.project.fields import Field
 from actors.project.filters import order_by, where
 from actors.project.holds import Holds
 from actors.project.reading import Filter, Sort, chosen, dataset_of
-from runtime.errors import LimitExceeded
+from runtime.context import current_context
+from runtime.errors import Forbidden, LimitExceeded
 from runtime.instance import Instance
 from runtime.method import method
 from runtime.storage.transaction import quote
@@ -117,6 +118,13 @@ class ExportMethods:
         found = await run(lambda tx: self.get_pipeline(tx, pipeline), read_only=True)
         if found["result"] is not None and not found["result"]["stale"]:
             return
+        scopes = current_context().scopes
+        if scopes is not None and "write" not in scopes:
+            raise Forbidden(
+                f"The pipeline {pipeline!r:.80} has no stored result of the present data, and this key may not store one.",
+                hint="Execute the pipeline with a key that has the scope write, then export with this one.",
+                scope="write",
+            )
         answer = await self.execute(pipeline)
         if answer["state"] == "running":
             raise LimitExceeded(

@@ -64,7 +64,7 @@ class Calls:
                 self._rates.take(grant, x)
         if spec.scope not in grant.scopes:
             raise missing_scope(spec.scope)
-        context = CallContext(grant.account, self._deadline(x), (), x.request_id)
+        context = CallContext(grant.account, self._deadline(x), (), x.request_id, grant.scopes)
         address = target.address(grant.account)
         if x.method == "POST" or (target.given is not None and x.method in _WRITING):
             shape = None if target.given is None else _Shape(spec, target.given)
@@ -112,7 +112,7 @@ class Calls:
         assert x.grant is not None
         if route.spec.scope not in x.grant.scopes:
             raise missing_scope(route.spec.scope)
-        context = CallContext(x.grant.account, self._deadline(x), (), x.request_id)
+        context = CallContext(x.grant.account, self._deadline(x), (), x.request_id, x.grant.scopes)
         kwargs = route.spec.bind(given)
         address = target.address(x.grant.account)
         if b"idempotency-key" in x.headers:
@@ -291,7 +291,7 @@ class Calls:
             named = {**given, **fields} if shape is None else shape({**given, **fields})
             kwargs = route.spec.bind({**named, route.upload: upload}, lax=True)
             # The time that the body took is not the call's.
-            fresh = CallContext(context.account, self._deadline(x), (), x.request_id)
+            fresh = CallContext(context.account, self._deadline(x), (), x.request_id, context.scopes)
             if b"idempotency-key" in x.headers and not route.spec.idempotent:
                 await self._serve_once(x, route, address, kwargs, fresh, content)
                 return

@@ -199,7 +199,9 @@ class _Socket:
             if target.route.upload is not None:
                 raise InputError("Files do not go through a WebSocket.", hint="Use HTTP for this method.")
             deadline = time.monotonic() + self._parts.host.settings.limits.call_s
-            context = CallContext(self._grant.account, deadline, (), f"{self._id}-{identity}"[:128])
+            context = CallContext(
+                self._grant.account, deadline, (), f"{self._id}-{identity}"[:128], self._grant.scopes
+            )
             answer = await self._parts.host.call(
                 self._address, spec, spec.bind(arguments), context, wire=True
             )

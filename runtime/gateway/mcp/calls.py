@@ -109,7 +109,7 @@ class ToolCalls:
         account = caller.grant.account
         address = ActorAddress(entry.type_name, account, name)
         deadline = time.monotonic() + self._host.settings.limits.call_s
-        context = CallContext(account, deadline, (), caller.request_id)
+        context = CallContext(account, deadline, (), caller.request_id, caller.grant.scopes)
         follows = entry.starts_job and caller.report is not None
         since = self.follower.position(address) if follows else ""
         answer = await self._host.call(address, entry.spec, kwargs, context, wire=True)

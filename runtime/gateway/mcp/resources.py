@@ -185,7 +185,9 @@ class Resources:
         if spec.scope not in caller.grant.scopes:
             raise missing_scope(spec.scope)
         limits = self._host.settings.limits
-        context = CallContext(address.owner, time.monotonic() + limits.call_s, (), caller.request_id)
+        context = CallContext(
+            address.owner, time.monotonic() + limits.call_s, (), caller.request_id, caller.grant.scopes
+        )
         kwargs = spec.bind(dict(arguments))
         body: bytes = await self._host.call(address, spec, kwargs, context, wire=True, create=False)
         if len(body) > limits.mcp_result_bytes:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import Conflict, DuraliteError, InputError, LimitExceeded, NotFound
+from runtime.context import CallContext, use_context
+from runtime.errors import Conflict, DuraliteError, Forbidden, InputError, LimitExceeded, NotFound
 from runtime.host import Host
 from runtime.namespace import Stub
 
@@ -232,6 +233,17 @@ async def test_an_export_gives_the_rows_back_as_they_came(sales: Stub) -> None:
         "city,amount,paid,day\r\nBerlin,10.50,true,2024-01-01\r\nRom,20.25,false,2024-01-02\r\n"
         "Berlin,,true,2024-01-03\r\nOslo,5.00,true,\r\nRom,100.00,false,2024-02-01\r\n,7.25,,2024-02-02\r\n"
     )
+
+
+async def test_a_key_that_only_reads_exports_a_result_and_stores_none(sales: Stub) -> None:
+    await sales.save_pipeline("paid", PAID)
+    use_context(CallContext(sales.address.owner, scopes=frozenset({"read"})))
+    with pytest.raises(Forbidden, match="may not store"):
+        await sales.export(pipeline="paid", format="ndjson")
+    use_context(CallContext(sales.address.owner))
+    await sales.execute("paid")
+    use_context(CallContext(sales.address.owner, scopes=frozenset({"read"})))
+    assert len((await text(await sales.export(pipeline="paid", format="ndjson"))).splitlines()) == 3
 
 
 async def test_an_export_takes_filter_sort_and_columns(sales: Stub) -> None:
