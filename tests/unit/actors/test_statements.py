@@ -396,7 +396,7 @@ async def test_the_log_of_an_actor_that_only_read_outlives_its_closing(tmp_path:
         await other.list_state()
         await one.query("SELECT 1")
         await other.list_state()
-        assert [entry["sql"] for entry in await one.execution_logs()][0] == "SELECT 1"
+        assert (await one.execution_logs())[0]["sql"] == "SELECT 1"
         await other.list_state()
         await one.query("SELECT 2")
         await other.list_state()
