@@ -138,6 +138,12 @@ async def _get(
             raise InputError(
                 f"The URL answered {answer.status}.", hint="Use a URL that gives the file without a login."
             )
+        coding = answer.headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding not in (b"identity", b""):
+            raise InputError(
+                f"The URL gives the file with the content encoding {coding[:40].decode('latin-1')!r}, though it was asked for it as it is.",
+                hint="Use a URL that gives the file itself, or download and upload it.",
+            )
         if (answer.length or 0) > most:
             raise _too_large(most)
         size = await _body(reader, answer, target, most, progress)

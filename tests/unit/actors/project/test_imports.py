@@ -260,11 +260,22 @@ async def test_a_host_that_is_not_allowed_is_not_asked(tmp_path: Path) -> None:
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", {}, InputError),
         (b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n", {}, Forbidden),
         (ok(b"a,b", b"Content-Length: 50"), {}, Unavailable),
+        (ok(b"\x1f\x8b", b"Content-Encoding: gzip"), {}, InputError),
         (b"SSH-2.0-OpenSSH_9.6\r\n", {}, InputError),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 30_000, {}, InputError),
         (b"", {}, Unavailable),
     ],
-    ids=["too long", "says too long", "404", "elsewhere", "broken off", "no http", "endless head", "nothing"],
+    ids=[
+        "too long",
+        "says too long",
+        "404",
+        "elsewhere",
+        "broken off",
+        "packed",
+        "no http",
+        "endless head",
+        "nothing",
+    ],
 )
 async def test_what_goes_wrong_on_the_way_is_the_jobs_error(
     tmp_path: Path, answer: bytes, limits: Any, error: type[Exception]
