@@ -39,6 +39,7 @@ class SourcesActor(CopyMethods, Actor, type_name="sources"):
     def __init__(self, instance: Instance) -> None:
         super().__init__(instance)
         self._touched = {}
+        self._beginning = {}
         self._latest = {}
         self._to_watch = []
 

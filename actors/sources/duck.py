@@ -59,7 +59,11 @@ class Engine:
         return parse(self.connection, sql, most)
 
     def grant(self, tables: Sequence[Table]) -> None:
-        """Make these tables, and from here on nothing else of the machine, readable. Known as schema.name, or name."""
+        """Make these tables, and from here on nothing else of the machine, readable. Known as schema.name, or name.
+
+        Raises:
+            SqlError: a file cannot be read.
+        """
         connection = self.connection
         for schema in dict.fromkeys(table.schema for table in tables if table.schema):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
@@ -67,9 +71,13 @@ class Engine:
         connection.execute("SET enable_external_access=false")
         for table in tables:
             place = f"{quoted(table.schema)}." if table.schema else ""
-            connection.execute(
+            view = (
                 f"CREATE VIEW {place}{quoted(table.name)} AS SELECT * FROM read_parquet({_text(table.file)})"
             )
+            try:
+                connection.execute(view)
+            except load_duckdb().PermissionException as error:  # of a file that is gone DuckDB says so
+                raise self.translated(error, view) from None
         connection.execute("SET lock_configuration=true")
         self.tables.extend(tables)
 

@@ -53,6 +53,8 @@ _LOOK_S = 300.0
 class ImportMethods(Ingest):
     """create, register, live_import, refresh, preview, import_progress, watch_import, and the job that imports."""
 
+    _beginning: dict[str, asyncio.Lock]
+
     @method(concurrent=True, aliases=("POST /api/sources",))
     async def create(
         self,
@@ -245,11 +247,13 @@ class ImportMethods(Ingest):
         if source.version and source.state == state and source.status == "ready" and source.error is None:
             return source
         while True:
-            found = await self._find(source.id)
-            if found.version and found.state == state and found.error is None:
-                return found
-            if found.status != "importing":
-                found = await self._begin(found, None)
+            # Looked and begun in one go: those who find the same change share one import.
+            async with self._beginning.setdefault(source.id, asyncio.Lock()):
+                found = await self._find(source.id)
+                if found.version and found.state == state and found.error is None:
+                    return found
+                if found.status != "importing":
+                    found = await self._begin(found, None)
             assert found.import_id is not None
             record = await self._ended(found.import_id)
             found = await self._find(source.id)

