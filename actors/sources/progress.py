@@ -120,6 +120,9 @@ async def stream_progress(
     try:
         yield _RETRY
         while True:
+            if following is None:
+                following = asyncio.ensure_future(anext(events))
+                await asyncio.sleep(0)  # the listening begins with its first step
             shown, ended = await now()
             yield b"data: %b\n\n" % dumps(shown)
             if ended:
@@ -130,7 +133,7 @@ async def stream_progress(
                 await asyncio.wait((following,), timeout=_KEEP_ALIVE_S)
                 if not following.done():
                     yield b": keep-alive\n\n"
-                    continue
+                    break
                 try:
                     event = following.result()
                 except StopAsyncIteration:
