@@ -63,7 +63,9 @@ class Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                start_new_session=True,  # a Ctrl-C at the terminal is the service's to handle
+                # A group of its own: a Ctrl-C at the terminal is the service's to handle. Not a session of its own: Linux
+                # schedules each as one (`sched(7)`, autogroup), and `nice` weighs only within it.
+                process_group=0,
             )
         reader, writer = await asyncio.open_connection(sock=ours)
         worker = cls(process, reader, writer)

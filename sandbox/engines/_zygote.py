@@ -122,7 +122,9 @@ class Zygote:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                start_new_session=True,  # a Ctrl-C at the terminal is the host's to handle
+                # A group of its own: a Ctrl-C at the terminal is the host's to handle. Not a session of its own: Linux
+                # schedules each as one (`sched(7)`, autogroup), where `nice` weighs nothing and a busy host can starve it.
+                process_group=0,
             )
         zygote = cls(process, ours)
         try:

@@ -302,11 +302,18 @@ async def test_a_killed_zygote_is_replaced_and_its_runs_crash() -> None:
 async def test_signals_to_the_whole_group_leave_runs_alone(bench: Bench) -> None:
     """A Ctrl-C, or a service manager that signals every process, must not break a draining host's runs."""
     pid = zygote_pid(bench.engine)
-    assert os.getsid(pid) != os.getsid(0)
+    assert os.getpgid(pid) != os.getpgid(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(pid, number)
     assert await bench.value("2") == 2
     assert zygote_pid(bench.engine) == pid
+
+
+async def test_the_sandbox_is_scheduled_together_with_its_host(bench: Bench) -> None:
+    """Linux weighs `nice` within a session, and sessions against each other: there a busy host starved its own runs."""
+    pid = zygote_pid(bench.engine)
+    assert os.getsid(pid) == os.getsid(0)
+    assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 async def test_an_idle_child_that_died_is_passed_over() -> None:

@@ -55,6 +55,9 @@ async def test_a_worker_has_nothing_of_the_environment_and_makes_way_for_the_ser
     facts = await workers.run(f"{TASKS}facts", {})
     assert not any("canary" in value or "DURALITE" in key for key, value in facts["environment"].items())
     assert facts["nice"] > (await workers.run(f"{TASKS}facts", {}, lane="read"))["nice"]
+    # Linux weighs `nice` within a session only; a group of its own keeps a Ctrl-C at the terminal away.
+    assert os.getsid(facts["pid"]) == os.getsid(0)
+    assert os.getpgid(facts["pid"]) != os.getpgid(0)
 
 
 async def test_reports_come_in_order_and_before_the_answer(workers: Workers) -> None:
