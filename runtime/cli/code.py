@@ -15,7 +15,7 @@ from runtime.cli.values import json_object, loose, pairs
 from runtime.errors import DuraliteError
 from runtime.guard import SESSION, Guard
 
-__all__ = ("COMMANDS", "DEFAULT_SESSION", "run_code", "show_run")
+__all__ = ("COMMANDS", "DEFAULT_SESSION", "end_run", "run_code", "show_run")
 
 DEFAULT_SESSION = "default-session"
 
@@ -50,11 +50,7 @@ async def run(
     if ask:
         body["ask"] = ask
     result = await client.call("POST", session_path(session, "run"), body)
-    if out.as_json:
-        out.json(result)
-    else:
-        show_run(out, result, session)
-    return run_code(result)
+    return end_run(out, result, session)
 
 
 def _text(file: Any) -> str:
@@ -62,6 +58,15 @@ def _text(file: Any) -> str:
         return str(file.read())
     except UnicodeDecodeError as error:
         raise click.UsageError(f"The program is not UTF-8 text: {error}.") from None
+
+
+def end_run(out: Output, result: dict[str, Any], session: str) -> int:
+    """Write a run's result, and return the exit code that belongs to it."""
+    if out.as_json:
+        out.json(result)
+    else:
+        show_run(out, result, session)
+    return run_code(result)
 
 
 def show_run(out: Output, result: dict[str, Any], session: str) -> None:

@@ -75,9 +75,7 @@ async def ls(client: Client, out: Output) -> None:
 async def revoke(client: Client, out: Output, id: str) -> None:
     """Revoke a key, with effect on the next request."""
     await client.call("DELETE", f"/v1/keys/{quote(id, safe='')}")
-    if out.as_json:
-        out.json({"revoked": id})
-    out.note(f"revoked {id}", style="")
+    out.done({"revoked": id}, f"revoked {id}")
 
 
 for _command in (create, ls, revoke):

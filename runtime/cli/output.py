@@ -125,6 +125,12 @@ class Output:
             text = orjson.dumps(orjson.loads(dumps(value)), option=orjson.OPT_INDENT_2).decode()
             self.text(text)
 
+    def done(self, answer: Any, remark: str) -> None:
+        """Tell that something was done: what the service answered with --json, and a remark to the person."""
+        if self.as_json:
+            self.json(answer)
+        self.note(remark, style="")
+
     # Everything else
 
     def note(self, text: str, *, style: str = "dim") -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import click
 import orjson
 
+from runtime.cli.actors import delete_actor, delete_all, list_actors, list_options, rm_options
 from runtime.cli.client import Client, actor_path
 from runtime.cli.command import connected
-from runtime.cli.failure import FAILED, OK
 from runtime.cli.files import file_name, follow, save, send
 from runtime.cli.output import Output, counted
 from runtime.cli.values import json_object
@@ -30,17 +30,11 @@ def projects() -> None:
 
 
 @connected("ls", example="duralite projects ls")
-@click.option("--search", help="Only names that contain this text.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@list_options
 async def ls(client: Client, out: Output, search: str | None, limit: int | None) -> None:
     """List the projects, by name."""
-    found = [item async for item in client.pages("/v1/project", limit=limit, query={"q": search})]
-    if out.as_json:
-        out.json(found)
-        return
     columns = ("name", "size_bytes", "created", "last_used", "live")
-    out.table(columns, [[item.get(column) for column in columns] for item in found])
-    out.note(counted(len(found), "project"))
+    await list_actors(client, out, "project", columns=columns, search=search, limit=limit)
 
 
 @connected("import", example="duralite projects import flights flights.csv --option null_values='[\"NA\"]'")
@@ -184,21 +178,10 @@ def _show_answer(out: Output, answer: dict[str, Any]) -> None:
 
 
 @connected("rm", example="duralite projects rm flights --yes")
-@click.argument("names", nargs=-1, required=True)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@rm_options
 async def rm(client: Client, out: Output, names: tuple[str, ...], yes: bool) -> int:
     """Delete projects, with all their files. There is no way back."""
-    if not yes:
-        what = f"project {names[0]!r}" if len(names) == 1 else f"{len(names)} projects"
-        if not click.confirm(f"Delete {what} for good?", err=True):
-            out.note("Nothing was deleted.")
-            return FAILED
-    for name in names:
-        await client.call("DELETE", _path(name))
-        out.note(f"deleted {name!r}", style="")
-    if out.as_json:
-        out.json({"deleted": list(names)})
-    return OK
+    return await delete_all(out, "project", names, delete_actor(client, "project"), yes=yes)
 
 
 @connected("export", example="duralite projects export flights --format parquet --output flights.parquet")
@@ -224,9 +207,7 @@ async def export(
     target = output or Path(f"{file_name(pipeline or name)}.{kind}")
     query = {"format": kind, "safe": safe or None, "pipeline": pipeline}
     size = await save(client, out, _path(name, "export"), query, target, force=force)
-    if out.as_json:
-        out.json({"file": str(target), "bytes": size})
-    out.note(f"wrote {target} ({size:,} bytes)", style="")
+    out.done({"file": str(target), "bytes": size}, f"wrote {target} ({size:,} bytes)")
 
 
 @projects.group("pipeline", epilog="\b\nExample:\n  duralite projects pipeline run flights late steps.json")
@@ -275,9 +256,7 @@ async def pipeline_save(
     """Save steps (a JSON list, or a document that `show` wrote; `-` reads stdin) as a pipeline."""
     body = {"pipeline_id": pipeline, "steps": _steps(steps), "title": title}
     saved = await client.call("POST", _path(name, "save_pipeline"), body)
-    if out.as_json:
-        out.json(saved)
-    out.note(f"saved {pipeline!r} with {len(saved['steps'])} steps", style="")
+    out.done(saved, f"saved {pipeline!r} with {len(saved['steps'])} steps")
 
 
 def _steps(file: Any) -> Any:
@@ -355,9 +334,7 @@ def _show_warnings(out: Output, warnings: list[Any]) -> None:
 async def pipeline_rm(client: Client, out: Output, name: str, pipeline: str) -> None:
     """Delete a pipeline and its stored result."""
     answer = await client.call("POST", _path(name, "delete_pipeline"), {"pipeline_id": pipeline})
-    if out.as_json:
-        out.json(answer)
-    out.note(f"deleted {pipeline!r}" if answer["deleted"] else f"there was no {pipeline!r}", style="")
+    out.done(answer, f"deleted {pipeline!r}" if answer["deleted"] else f"there was no {pipeline!r}")
 
 
 def _add(group: click.Group, *commands: Any) -> tuple[click.Group]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from runtime.cli.client import Client, session_path
-from runtime.cli.code import DEFAULT_SESSION, run_code, show_run
+from runtime.cli.code import DEFAULT_SESSION, end_run, run_code, show_run
 from runtime.cli.command import connected
 from runtime.cli.output import Output, counted
 from runtime.cli.values import json_object, pairs
@@ -69,11 +69,7 @@ async def show(client: Client, out: Output, run: str, session: str) -> None:
 async def replay(client: Client, out: Output, run: str, session: str) -> int:
     """Run a recorded program again with its recorded results, without doing anything."""
     result = await client.call("POST", session_path(session, "replay_run"), {"id": run})
-    if out.as_json:
-        out.json(result)
-    else:
-        show_run(out, result, session)
-    return run_code(result)
+    return end_run(out, result, session)
 
 
 @click.group("approvals", epilog="\b\nExample:\n  duralite approvals ls")
@@ -176,9 +172,7 @@ async def save(
     body = {"name": name, "run": run_id, "description": description, "inputs": inputs or None}
     body["code"] = file.read() if file is not None else None
     saved = await client.call("POST", session_path(session, "save_snippet"), body)
-    if out.as_json:
-        out.json(saved)
-    out.note(f"kept as {name!r}", style="")
+    out.done(saved, f"kept as {name!r}")
 
 
 @connected("run", example="duralite snippets run revenue --input year=2013")
@@ -189,11 +183,7 @@ async def run(client: Client, out: Output, name: str, session: str, inputs: dict
     """Run a snippet."""
     body = {"name": name, "inputs": inputs}
     result = await client.call("POST", session_path(session, "run_snippet"), body)
-    if out.as_json:
-        out.json(result)
-    else:
-        show_run(out, result, session)
-    return run_code(result)
+    return end_run(out, result, session)
 
 
 @connected("rm", example="duralite snippets rm revenue")
@@ -202,9 +192,7 @@ async def run(client: Client, out: Output, name: str, session: str, inputs: dict
 async def rm(client: Client, out: Output, name: str, session: str) -> None:
     """Delete a snippet."""
     answer = await client.call("POST", session_path(session, "delete_snippet"), {"name": name})
-    if out.as_json:
-        out.json(answer)
-    out.note(f"deleted {name!r}" if answer["deleted"] else f"there is no snippet {name!r}", style="")
+    out.done(answer, f"deleted {name!r}" if answer["deleted"] else f"there is no snippet {name!r}")
 
 
 def _short(value: Any) -> Any:

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from runtime.cli.actors import delete_actor, delete_all, list_actors, list_options, rm_options
 from runtime.cli.client import Client, session_path
 from runtime.cli.command import connected
-from runtime.cli.failure import FAILED, OK
 from runtime.cli.files import file_name, save, send
-from runtime.cli.output import Output, counted
+from runtime.cli.output import Output
 
 __all__ = ("COMMANDS",)
 
@@ -22,17 +22,11 @@ def sessions() -> None:
 
 
 @connected("ls", example="duralite sessions ls --search chat")
-@click.option("--search", help="Only names that contain this text.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@list_options
 async def ls(client: Client, out: Output, search: str | None, limit: int | None) -> None:
     """List the sessions, by name."""
-    found = [item async for item in client.pages("/v1/session", limit=limit, query={"q": search})]
-    if out.as_json:
-        out.json(found)
-        return
     columns = ("name", "size_bytes", "created", "last_used", "pinned", "live")
-    out.table(columns, [[item.get(column) for column in columns] for item in found])
-    out.note(counted(len(found), "session"))
+    await list_actors(client, out, "session", columns=columns, search=search, limit=limit)
 
 
 @connected("show", example="duralite sessions show chat-42")
@@ -51,21 +45,10 @@ async def show(client: Client, out: Output, name: str) -> None:
 
 
 @connected("rm", example="duralite sessions rm chat-41 chat-42 --yes")
-@click.argument("names", nargs=-1, required=True)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@rm_options
 async def rm(client: Client, out: Output, names: tuple[str, ...], yes: bool) -> int:
     """Delete sessions, with all that is in them. There is no way back."""
-    if not yes:
-        what = f"session {names[0]!r}" if len(names) == 1 else f"{len(names)} sessions"
-        if not click.confirm(f"Delete {what} for good?", err=True):
-            out.note("Nothing was deleted.")
-            return FAILED
-    for name in names:
-        await client.call("DELETE", session_path(name))
-        out.note(f"deleted {name!r}", style="")
-    if out.as_json:
-        out.json({"deleted": list(names)})
-    return OK
+    return await delete_all(out, "session", names, delete_actor(client, "session"), yes=yes)
 
 
 @connected("pin", example="duralite sessions pin chat-42")
@@ -85,9 +68,7 @@ async def unpin(client: Client, out: Output, name: str) -> None:
 async def _pin(client: Client, out: Output, name: str, pinned: bool) -> None:
     await client.call("GET", session_path(name))  # a call would make the session; here it must exist
     answer = await client.call("POST", session_path(name, "pin"), {"pinned": pinned})
-    if out.as_json:
-        out.json(answer)
-    out.note(f"{name!r} {'is kept for good' if pinned else 'expires when nobody uses it'}", style="")
+    out.done(answer, f"{name!r} {'is kept for good' if pinned else 'expires when nobody uses it'}")
 
 
 @connected("clone", example="duralite sessions clone chat-42 chat-42-copy")
@@ -97,9 +78,7 @@ async def clone(client: Client, out: Output, name: str, copy: str) -> None:
     """Copy a session, its tables and its saved state, into a new one."""
     await client.call("GET", session_path(name))
     answer = await client.call("POST", session_path(name, "clone"), {"name": copy})
-    if out.as_json:
-        out.json(answer)
-    out.note(f"copied {name!r} to {copy!r}", style="")
+    out.done(answer, f"copied {name!r} to {copy!r}")
 
 
 @connected("promote", example="duralite sessions promote chat-42 --project orders")
@@ -109,9 +88,7 @@ async def promote(client: Client, out: Output, name: str, project: str | None) -
     """Turn a session into a project for good; its name goes on working."""
     await client.call("GET", session_path(name))
     answer = await client.call("POST", session_path(name, "promote"), {"project": project})
-    if out.as_json:
-        out.json(answer)
-    out.note(f"{name!r} is the project {answer['name']!r} now", style="")
+    out.done(answer, f"{name!r} is the project {answer['name']!r} now")
 
 
 @connected("export", example="duralite sessions export chat-42 --output chat-42.sqlite")
@@ -137,9 +114,7 @@ async def export(
     target = output or Path(f"{file_name(name)}.{kind}")
     wanted = {"format": kind, "sql": query}
     size = await save(client, out, session_path(name, "export"), wanted, target, force=force)
-    if out.as_json:
-        out.json({"file": str(target), "bytes": size})
-    out.note(f"wrote {target} ({size:,} bytes)", style="")
+    out.done({"file": str(target), "bytes": size}, f"wrote {target} ({size:,} bytes)")
 
 
 @connected("import", example="duralite sessions import chat-42 shop.sqlite")

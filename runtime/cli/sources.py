@@ -9,9 +9,9 @@ from typing import Any
 import click
 import orjson
 
+from runtime.cli.actors import delete_all, rm_options
 from runtime.cli.client import Client, actor_path
 from runtime.cli.command import connected
-from runtime.cli.failure import FAILED, OK
 from runtime.cli.files import follow, send
 from runtime.cli.output import Output, counted
 from runtime.cli.values import json_object, loose
@@ -203,25 +203,18 @@ async def take(
 async def rename(client: Client, out: Output, source: str, new_name: str) -> None:
     """Give a source another name."""
     answer = await client.call("POST", _path("rename"), {"source": source, "new_name": new_name})
-    if out.as_json:
-        out.json(answer)
-    out.note(f"{source!r} is {answer['name']!r} now", style="")
+    out.done(answer, f"{source!r} is {answer['name']!r} now")
 
 
 @connected("rm", example="duralite sources rm sales --yes")
-@click.argument("names", nargs=-1, required=True)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@rm_options
 async def rm(client: Client, out: Output, names: tuple[str, ...], yes: bool) -> int:
     """Delete sources and the files made for them; files registered by their path stay."""
-    if not yes and not click.confirm(f"Delete {counted(len(names), 'source')}?", err=True):
-        out.note("Nothing was deleted.")
-        return FAILED
-    for name in names:
+
+    async def delete(name: str) -> None:
         await client.call("POST", _path("delete"), {"source": name})
-        out.note(f"deleted {name!r}", style="")
-    if out.as_json:
-        out.json({"deleted": list(names)})
-    return OK
+
+    return await delete_all(out, "source", names, delete, yes=yes)
 
 
 for _command in (ls, show, add, register, refresh, query, copy, take, rename, rm):
