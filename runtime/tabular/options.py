@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -11,12 +12,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
-__all__ = ("FileFormat", "ParseOptions", "column_number")
+from runtime.errors import InputError
 
+__all__ = ("FileFormat", "ParseOptions", "column_number", "options_of")
+
+M = TypeVar("M", bound=BaseModel)
 FileFormat = Literal["csv", "excel", "ndjson", "json", "parquet"]
 TypeName = Literal["string", "number", "integer", "boolean", "date", "datetime"]
 _SPELLINGS = {
@@ -38,6 +43,25 @@ def column_number(letters: str) -> int:
     for letter in letters.upper():
         number = number * 26 + ord(letter) - 64
     return number
+
+
+def options_of(kind: type[M], given: M | Mapping[str, Any] | None, what: str) -> M:
+    """Return options of a kind from plain data; `what` names them in the message.
+
+    Raises:
+        InputError: they are not valid; the message says which and why.
+    """
+    if isinstance(given, kind):
+        return given
+    try:
+        return kind.model_validate(given or {})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "options"
+        raise InputError(
+            f"The {what} are not valid: {where}: {first['msg']}.",
+            hint="Options: " + ", ".join(kind.model_fields) + ".",
+        ) from None
 
 
 def _plain_type(value: Any) -> Any:

@@ -8,11 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from runtime.errors import InputError
 from runtime.tabular.columns import Column
-from runtime.tabular.options import ParseOptions
+from runtime.tabular.options import ParseOptions, options_of
 from runtime.tabular.staging import remove_staging
 from runtime.workers.pool import Workers
 
@@ -89,17 +86,7 @@ def parse_options(options: ParseOptions | Mapping[str, Any] | None) -> ParseOpti
     Raises:
         InputError: they are not valid; the message says which and why.
     """
-    if isinstance(options, ParseOptions):
-        return options
-    try:
-        return ParseOptions.model_validate(options or {})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "options"
-        raise InputError(
-            f"The parse options are not valid: {where}: {first['msg']}.",
-            hint="Options: " + ", ".join(ParseOptions.model_fields) + ".",
-        ) from None
+    return options_of(ParseOptions, options, "parse options")
 
 
 async def load(

@@ -14,11 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from pydantic import ValidationError
-
-from runtime.errors import InputError
 from runtime.streams import Download
 from runtime.tabular.columns import Column
+from runtime.tabular.options import options_of
 from runtime.tabular.reading import whole
 from runtime.tabular.write import MEDIA_TYPES, WriteFormat, WriteOptions
 from runtime.workers.pool import Workers
@@ -36,17 +34,7 @@ def write_options(options: WriteOptions | Mapping[str, Any] | None) -> WriteOpti
     Raises:
         InputError: they are not valid; the message says which and why.
     """
-    if isinstance(options, WriteOptions):
-        return options
-    try:
-        return WriteOptions.model_validate(options or {})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "options"
-        raise InputError(
-            f"The export options are not valid: {where}: {first['msg']}.",
-            hint="Options: " + ", ".join(WriteOptions.model_fields) + ".",
-        ) from None
+    return options_of(WriteOptions, options, "export options")
 
 
 async def write_table(
