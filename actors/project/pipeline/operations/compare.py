@@ -20,7 +20,7 @@ from ..numbers import parse_number
 from ..step import ColumnName, Scalar, snake_case
 from ..table import NUMERIC, StepError
 
-__all__ = ("Condition", "Operator", "typed_value")
+__all__ = ("Condition", "Match", "Operator", "name_lists", "typed_value")
 
 MAX_DEPTH = 10
 """Conditions within conditions: SQLite's parser bounds the depth of a statement."""
@@ -53,11 +53,26 @@ Operator = Annotated[
     ],
     BeforeValidator(_operator),
 ]  # fmt: skip
+Match = Annotated[
+    Literal["all", "any"],
+    BeforeValidator(
+        lambda given: _JOINED.get(given.lower(), given.lower()) if isinstance(given, str) else given
+    ),
+]
+_JOINED = {"and": "all", "or": "any"}
 _SIGNS = {
     "equals": "=", "not_equals": "<>", "greater_than": ">", "greater_than_or_equal": ">=",
     "less_than": "<", "less_than_or_equal": "<=",
 }  # fmt: skip
 _NOT = {"not_contains": "contains", "not_matches": "matches", "not_in": "in"}
+
+
+def name_lists(made: dict[str, Any]) -> None:
+    """Turn `{"and": […]}` and `{"or": […]}` into `conditions` and `match`, in place."""
+    for word, match in _JOINED.items():
+        if isinstance(made.get(word), list):
+            made.setdefault("conditions", made.pop(word))
+            made["match"] = match
 
 
 class Condition(BaseModel):
@@ -80,7 +95,7 @@ class Condition(BaseModel):
         min_length=1,
         max_length=200,
     )
-    match: Literal["all", "any"] = Field(default="all", description="Whether all or any of them must hold.")
+    match: Match = Field(default="all", description="Whether all or any of them must hold.")
 
     @model_validator(mode="before")
     @classmethod
@@ -88,15 +103,10 @@ class Condition(BaseModel):
         if not isinstance(data, dict):
             return data
         made = dict(data)
-        for word, match in (("and", "all"), ("or", "any")):
-            if isinstance(made.get(word), list):
-                made.setdefault("conditions", made.pop(word))
-                made["match"] = match
+        name_lists(made)
         for key in ("logic", "combine"):
             if isinstance(made.get(key), str):
                 made["match"] = made.pop(key)
-        if isinstance(made.get("match"), str):
-            made["match"] = {"and": "all", "or": "any"}.get(made["match"].lower(), made["match"])
         if "values" in made:
             made.setdefault("value", made.pop("values"))
         return made

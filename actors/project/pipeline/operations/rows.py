@@ -14,7 +14,7 @@ from ..cells import call, either, integer, is_empty, negate, op, trimmed, when
 from ..draft import Draft, Key
 from ..step import BaseStep, ColumnName, ColumnNames, Scalar
 from ..table import StepError
-from .compare import Condition, Operator
+from .compare import Condition, Match, Operator, name_lists
 
 __all__ = (
     "Deduplicate",
@@ -44,9 +44,7 @@ class Filter(BaseStep):
         min_length=1,
         max_length=200,
     )
-    match: Literal["all", "any"] = Field(
-        default="all", description="Whether all or any of `conditions` must hold."
-    )
+    match: Match = Field(default="all", description="Whether all or any of `conditions` must hold.")
     mode: Literal["keep", "remove"] = Field(
         default="keep", description="What happens to the rows that meet it."
     )
@@ -70,12 +68,7 @@ class Filter(BaseStep):
         if not isinstance(data, dict):
             return data
         made = dict(data)
-        for word, match in (("and", "all"), ("or", "any")):
-            if isinstance(made.get(word), list):
-                made.setdefault("conditions", made.pop(word))
-                made["match"] = match
-        if isinstance(made.get("match"), str):
-            made["match"] = {"and": "all", "or": "any"}.get(made["match"].lower(), made["match"])
+        name_lists(made)
         if isinstance(made.get("mode"), str):
             made["mode"] = {"include": "keep", "exclude": "remove", "drop": "remove"}.get(
                 made["mode"], made["mode"]
