@@ -8,7 +8,8 @@ are written to Parquet first, once for each state of their file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from runtime.storage.rows import RowFormat, Rows, fetch
 from runtime.storage.transaction import quote
 from runtime.workers.task import Report, task
 
-__all__ = ("ask", "resolve")
+__all__ = ("ask", "granted", "resolve")
 
 _CELL = 256 * 1024
 _SHOWN = 20
@@ -43,6 +44,14 @@ def ask(args: dict[str, Any], report: Report) -> bytes:
     limits, seconds, memory_bytes, threads, temp, temp_bytes.
     """
     limits = Limits.model_validate(args["limits"])
+    with granted(args, limits) as (engine, parsed):
+        rows, fields = _rows(engine, args, limits)
+    return answer(rows, fields=fields, lasting=_lasts(parsed, args["sql"]))
+
+
+@contextmanager
+def granted(args: Mapping[str, Any], limits: Limits) -> Iterator[tuple[Engine, Parsed]]:
+    """Open an engine that may read the tables which the statement names, and nothing else; args as `ask` takes them."""
     with open_engine(
         memory_bytes=args["memory_bytes"],
         threads=args["threads"],
@@ -52,8 +61,7 @@ def ask(args: dict[str, Any], report: Report) -> bytes:
     ) as engine:
         parsed = engine.parse(args["sql"], limits.max_sql_bytes)
         engine.grant(resolve(parsed, args["sources"], limits, args))
-        rows, fields = _rows(engine, args, limits)
-    return answer(rows, fields=fields, lasting=_lasts(parsed, args["sql"]))
+        yield engine, parsed
 
 
 def _lasts(parsed: Parsed, sql: str) -> bool:

@@ -17,9 +17,8 @@ from typing import Any
 
 import orjson
 
-from actors.sources.ask import resolve
+from actors.sources.ask import granted
 from actors.sources.convert import unique
-from actors.sources.duck import open_engine
 from actors.sources.lite import open_file
 from actors.sources.parquet import column_kinds, write_parquet
 from runtime.errors import LimitExceeded
@@ -126,15 +125,7 @@ def extract_joined(args: dict[str, Any], report: Report) -> dict[str, Any]:
     Args: as `ask.ask`, and `staging`.
     """
     limits = Limits.model_validate(args["limits"])
-    with open_engine(
-        memory_bytes=args["memory_bytes"],
-        threads=args["threads"],
-        temp=args["temp"],
-        temp_bytes=args["temp_bytes"],
-        seconds=args["seconds"],
-    ) as engine:
-        parsed = engine.parse(args["sql"], limits.max_sql_bytes)
-        engine.grant(resolve(parsed, args["sources"], limits, args))
+    with granted(args, limits) as (engine, _):
         cursor = engine.run(args["sql"], args["params"])
         columns = unique([d[0] for d in cursor.description])
         plain = all(kind in ("BIGINT", "INTEGER", "DOUBLE", "VARCHAR", "BLOB") for kind in cursor.types)
