@@ -50,18 +50,21 @@ async def filled(host: Host, kind: str = "shared") -> tuple[Workers, str]:
     return workers, str(host.path_of(address(kind)).absolute())
 
 
+async def counting(workers: Workers, file: str, gate: Path) -> asyncio.Future[object]:
+    """Start a reader that counts the rows, waits for the gate inside its transaction, and counts again."""
+    heard: list[int] = []
+    args = {"file": file, "gate": str(gate)}
+    reading = asyncio.ensure_future(
+        workers.run(f"{TASKS}count_twice", args, on_progress=lambda r: heard.append(r["counted"]))
+    )
+    await until(lambda: bool(heard))
+    return reading
+
+
 async def test_a_worker_sees_what_is_committed_and_one_state_of_it(host: Host, tmp_path: Path) -> None:
     workers, file = await filled(host)
     stub = host.namespace("shared").get("one")
-    heard: list[int] = []
-    reading = asyncio.ensure_future(
-        workers.run(
-            f"{TASKS}count_twice",
-            {"file": file, "gate": str(tmp_path / "gate")},
-            on_progress=lambda r: heard.append(r["counted"]),
-        )
-    )
-    await until(lambda: bool(heard))
+    reading = await counting(workers, file, tmp_path / "gate")
     # The actor goes on beside the open reader: it writes, and its log may be copied back.
     for _ in range(50):
         await stub.batch_insert("t", [{"x": n} for n in range(100)])
@@ -86,15 +89,7 @@ async def test_the_file_of_another_type_is_closed_to_workers(host: Host, tmp_pat
 async def test_an_actor_may_close_and_open_while_a_worker_reads(host: Host, tmp_path: Path) -> None:
     workers, file = await filled(host)
     stub = host.namespace("shared").get("one")
-    heard: list[int] = []
-    reading = asyncio.ensure_future(
-        workers.run(
-            f"{TASKS}count_twice",
-            {"file": file, "gate": str(tmp_path / "gate")},
-            on_progress=lambda r: heard.append(r["counted"]),
-        )
-    )
-    await until(lambda: bool(heard))
+    reading = await counting(workers, file, tmp_path / "gate")
     assert isinstance(host.clock, ManualClock)
     await host.clock.advance(host.settings.limits.idle_s + 2)
     await until(lambda: not host.is_live(address()))
@@ -107,15 +102,7 @@ async def test_an_actor_may_close_and_open_while_a_worker_reads(host: Host, tmp_
 async def test_a_reader_that_is_killed_leaves_the_file_as_it_is(host: Host, tmp_path: Path) -> None:
     workers, file = await filled(host)
     stub = host.namespace("shared").get("one")
-    heard: list[int] = []
-    reading = asyncio.ensure_future(
-        workers.run(
-            f"{TASKS}count_twice",
-            {"file": file, "gate": str(tmp_path / "gate")},
-            on_progress=lambda r: heard.append(r["counted"]),
-        )
-    )
-    await until(lambda: bool(heard))
+    reading = await counting(workers, file, tmp_path / "gate")
     await stub.exec("INSERT INTO t VALUES (1)")
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
