@@ -20,14 +20,20 @@ def count_by(
 
     Example: db.query(sql.count_by("orders", "status", where={"country": "DE"}))
     """
-    source, names = Source(table), name_list(by, "by")
+    return _counted(Source(table), name_list(by, "by"), "", where, order, limit)
+
+
+def _counted(
+    source: Source, names: list[str], having: str, where: Where, order: Order, limit: int | None
+) -> Query:
+    """Count the rows for each combination of values, most frequent first."""
     (count,) = output_names(names, ["count"])
     places = ", ".join(str(i + 1) for i in range(len(names)))
     return compose(
         f"SELECT {source.columns(names)}, COUNT(*) AS {quote_identifier(count)} FROM",
         source.text,
         where_clause(source, where),
-        f"GROUP BY {places}",
+        f"GROUP BY {places}{having}",
         order_by_outputs(order, [*names, count], f"{len(names) + 1} DESC, {places}"),
         limit_clause(limit),
     )
@@ -61,17 +67,8 @@ def duplicates(
 
     Example: db.query(sql.duplicates("people", ["name", "born"]))
     """
-    source, names = Source(table), name_list(columns, "columns")
-    (count,) = output_names(names, ["count"])
-    places = ", ".join(str(i + 1) for i in range(len(names)))
-    return compose(
-        f"SELECT {source.columns(names)}, COUNT(*) AS {quote_identifier(count)} FROM",
-        source.text,
-        where_clause(source, where),
-        f"GROUP BY {places} HAVING COUNT(*) > 1",
-        order_by_outputs(order, [*names, count], f"{len(names) + 1} DESC, {places}"),
-        limit_clause(limit),
-    )
+    names = name_list(columns, "columns")
+    return _counted(Source(table), names, " HAVING COUNT(*) > 1", where, order, limit)
 
 
 def null_analysis(table: Table, columns: Columns, *, where: Where = None) -> Query:
