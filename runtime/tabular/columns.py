@@ -12,7 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ("KIND_TYPES", "Column", "ColumnType", "Kind", "Statistics", "samples", "unique_names")
+__all__ = (
+    "KIND_TYPES",
+    "TYPE_KINDS",
+    "Column",
+    "ColumnType",
+    "Kind",
+    "Statistics",
+    "samples",
+    "unique_names",
+)
 
 ColumnType = Literal["string", "number", "boolean", "date"]
 Kind = Literal["empty", "integer", "real", "boolean", "date", "datetime", "text", "blob"]
@@ -27,6 +36,15 @@ KIND_TYPES: Mapping[str, ColumnType] = {
     "date": "date",
     "datetime": "date",
 }
+TYPE_KINDS: Mapping[str, Kind] = {
+    "string": "text",
+    "number": "real",
+    "integer": "integer",
+    "boolean": "boolean",
+    "date": "date",
+    "datetime": "datetime",
+}
+"""The kind that stands for a type which was asked for."""
 _DISTINCT = 1_000
 _TOP = 10
 _SAMPLES = 5

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from runtime.tabular.columns import KIND_TYPES, Column, Kind, Statistics, samples
+from runtime.tabular.columns import KIND_TYPES, TYPE_KINDS, Column, Kind, Statistics, samples
 from runtime.tabular.options import ParseOptions
 from runtime.tabular.staging import Staging
 
@@ -22,14 +22,6 @@ __all__ = ("Again", "Filler", "Slice", "fill")
 
 _AHEAD_CELLS = 200_000
 _SAMPLE_ROWS = 20_000
-_FORCED: dict[str, Kind] = {
-    "string": "text",
-    "number": "real",
-    "integer": "integer",
-    "boolean": "boolean",
-    "date": "date",
-    "datetime": "datetime",
-}
 
 
 class Again(Exception):
@@ -59,7 +51,7 @@ class Filler(ABC):
         asked = options.types.get(name)
         self.name = name
         self.physical = f"c{place}"
-        self.forced: Kind | None = None if asked is None else _FORCED[asked]
+        self.forced: Kind | None = None if asked is None else TYPE_KINDS[asked]
         self.empty = empty
         self.nulls = frozenset(options.null_values)
         self.statistics = Statistics()

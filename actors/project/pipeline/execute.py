@@ -17,8 +17,8 @@ import orjson
 from sqlglot import exp
 
 from runtime.errors import InputError
+from runtime.tabular.columns import KIND_TYPES, TYPE_KINDS
 from runtime.tabular.columns import Column as Described
-from runtime.tabular.columns import ColumnType, Kind
 from runtime.tabular.staging import remove_staging
 from runtime.workers.task import Report, task
 
@@ -39,22 +39,6 @@ _SHOWN = 10_000
 _COUNTED_ROWS, _COUNTED_CELLS = 50_000, 1_000_000
 """Values of a column are counted in results up to this size: each column costs a look at all rows."""
 _MOST_DISTINCT = 1_000
-_KINDS: dict[str, Kind] = {
-    "string": "text",
-    "number": "real",
-    "integer": "integer",
-    "boolean": "boolean",
-    "date": "date",
-    "datetime": "datetime",
-}
-_TYPES: dict[str, ColumnType] = {
-    "text": "string",
-    "real": "number",
-    "integer": "number",
-    "boolean": "boolean",
-    "date": "date",
-    "datetime": "date",
-}
 
 
 @task
@@ -246,14 +230,14 @@ def _described(engine: RunningEngine, table: Table, first: int, fields: Sequence
     made = []
     for i, f in enumerate(fields):
         filled, odd_count, low, high = row[1 + 4 * i : 5 + 4 * i]
-        kind: Kind = _KINDS[f.type]
+        kind = TYPE_KINDS[f.type]
         if f.type in ("number", "integer"):
             kind = "real" if odd_count or (f.type == "number" and not filled) else "integer"
         made.append(
             Described(
                 name=f.name,
                 physical=f"c{first + i}",
-                type=_TYPES[kind],
+                type=KIND_TYPES[kind],
                 kind=kind,
                 scale=f.scale if kind == "real" else None,
                 null_count=row[0] - filled,
