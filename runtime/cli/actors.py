@@ -34,7 +34,7 @@ async def list_actors(
     if out.as_json:
         out.json(found)
         return
-    out.table(columns, [[item.get(column) for column in columns] for item in found])
+    out.table(columns, [[item.get(column) for column in columns] for item in found], null="")
     out.note(counted(len(found), kind))
 
 

@@ -67,6 +67,17 @@ for _command in (
     cli.add_command(_command)
 
 
+def _show_whole(group: click.Group) -> None:
+    """Have lists of commands show whole sentences; click would cut them in the middle."""
+    for command in group.commands.values():
+        command.short_help = (command.help or "").partition("\n\n")[0]
+        if isinstance(command, click.Group):
+            _show_whole(command)
+
+
+_show_whole(cli)
+
+
 def main() -> None:
     """Run the command line."""
     cli(prog_name="duralite")

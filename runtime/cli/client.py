@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,8 +136,12 @@ def session_path(name: str, method: str = "") -> str:
 
 
 @asynccontextmanager
-async def connect(place: Place) -> AsyncIterator[Client]:
-    """Give a client to the service at a place, which is run in this process if nothing else serves it."""
+async def connect(place: Place, tell: Callable[[str], None]) -> AsyncIterator[Client]:
+    """Give a client to the service at a place, which is run in this process if nothing else serves it.
+
+    `tell` gets a remark where that makes a new data folder: a command that was given in the wrong place would
+    look as if everything was gone.
+    """
     headers = {"user-agent": "duralite-cli"}
     if place.key:
         headers["authorization"] = f"Bearer {place.key}"
@@ -149,6 +153,8 @@ async def connect(place: Place) -> AsyncIterator[Client]:
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT) as http:
             yield Client(http)
         return
+    if not settings.data.exists():
+        tell(f"New data folder {settings.data.absolute()}; --data names another, --url a service.")
     settings = own_settings(settings)
     set_up_logs(settings)
     async with Host(settings) as host:

@@ -91,6 +91,8 @@ def show_run(out: Output, result: dict[str, Any], session: str) -> None:
             [[w["id"], w["call"], w["arguments"], w["why"]] for w in result["waiting"]],
         )
         out.note(f"It goes on with: duralite approvals approve {result['id']} -s {session}", style="")
+    if result.get("note"):
+        out.note(result["note"], style="")
     usage = result["usage"]
     calls = f"{counted(usage.get('calls', 0), 'helper call')}, {result['effects'].get('write_calls', 0)} of them wrote"
     out.note(f"{result['status']}: {usage.get('wall_ms', 0.0):.1f} ms, {calls}")

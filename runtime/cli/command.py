@@ -58,7 +58,7 @@ def connected(name: str, *, example: str) -> Callable[[Body], click.Command]:
             place = Place(url, key, data)
 
             async def ask() -> int | None:
-                async with connect(place) as client:
+                async with connect(place, out.note) as client:
                     return await _typed(body(client, out, **options))
 
             _end(out, lambda: asyncio.run(ask()))

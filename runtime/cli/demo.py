@@ -81,7 +81,7 @@ def _tell(out: Output, text: str) -> None:
 async def _demo(out: Output) -> int:
     with tempfile.TemporaryDirectory(prefix="duralite-demo-") as folder:
         started = time.perf_counter()
-        async with _service(Path(folder)) as place, connect(place) as client:
+        async with _service(Path(folder)) as place, connect(place, out.note) as client:
             _tell(out, f"The service is up at {place.url} ({_ms(started)})")
             loaded = await _load(client, out)
             result = await _run(client, out, loaded)

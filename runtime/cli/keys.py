@@ -67,7 +67,7 @@ async def ls(client: Client, out: Output) -> None:
         return
     columns = ("id", "account", "label", "scopes", "created", "last_used", "expires", "revoked")
     rows = [[" ".join(k[c]) if c == "scopes" else k.get(c) for c in columns] for k in found]
-    out.table(columns, rows)
+    out.table(columns, rows, null="")
 
 
 @connected("revoke", example="duralite keys revoke 3f9c1a2b4d5e")

@@ -54,10 +54,10 @@ def _escape(character: str) -> str:
     )
 
 
-def _cell(value: Any) -> Text:
+def _cell(value: Any, null: str = "NULL") -> Text:
     match value:
         case None:
-            return Text("NULL", style="dim")
+            return Text(null, style="dim")
         case bool() | int() | float():
             return Text(str(value))
         case str():
@@ -89,7 +89,12 @@ class Output:
             self.console.print(Text(safe(text, keep=_LAYOUT), style=style), soft_wrap=True)
 
     def table(
-        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        title: str | None = None,
+        null: str = "NULL",
     ) -> None:
         """Write rows as a table; at most 1,000 of them. Not with --json."""
         if self.as_json:
@@ -100,7 +105,7 @@ class Output:
         for column, right in zip(columns, numeric, strict=True):
             table.add_column(Text(safe(column)), justify="right" if right else "left", overflow="fold")
         for row in each[:_MOST_ROWS]:
-            table.add_row(*map(_cell, row))
+            table.add_row(*(_cell(value, null) for value in row))
         self.console.print(table)
         if len(each) > _MOST_ROWS:
             self.note(f"The first {_MOST_ROWS:,} of {len(each):,} rows are shown; --json gives all.")
@@ -146,9 +151,11 @@ class Output:
         detail = str(problem.get("detail") or problem.get("title") or "It failed.")
         line = Text("error: ", style="bold red") + Text(safe(detail, keep=_LAYOUT))
         self.errors.print(line, soft_wrap=True)
-        for name in ("hint", "limit", "rule", "request_id"):
-            if problem.get(name):
-                text = Text(f"  {name}: ", style="bold") + Text(safe(str(problem[name]), keep=_LAYOUT))
+        cause = problem.get("cause") or {}
+        told = {"cause": cause.get("detail"), **problem, "hint": cause.get("hint") or problem.get("hint")}
+        for name in ("cause", "hint", "limit", "rule", "request_id"):
+            if told.get(name):
+                text = Text(f"  {name}: ", style="bold") + Text(safe(str(told[name]), keep=_LAYOUT))
                 self.errors.print(text, soft_wrap=True)
 
     def progress(self, *, share: bool = False) -> Progress:

@@ -224,7 +224,7 @@ async def pipeline_ls(client: Client, out: Output, name: str) -> None:
         out.json(found)
         return
     rows = [[p["id"], p["title"], p["steps"], *_result_cells(p["result"])] for p in found]
-    out.table(("pipeline", "title", "steps", "rows", "executed", "stale"), rows)
+    out.table(("pipeline", "title", "steps", "rows", "executed", "stale"), rows, null="")
 
 
 def _result_cells(result: dict[str, Any] | None) -> list[Any]:

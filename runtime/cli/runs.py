@@ -40,7 +40,7 @@ async def ls(client: Client, out: Output, session: str, state: str | None, limit
         [r["id"], r["state"], r["created"], r["code"].strip().split("\n")[0][:60], r["error"]]
         for r in page["items"]
     ]
-    out.table(("id", "state", "created", "program", "error"), rows)
+    out.table(("id", "state", "created", "program", "error"), rows, null="")
     out.note(counted(len(rows), "run") + (" (there are more)" if page["next"] else ""))
 
 
@@ -92,7 +92,7 @@ async def pending(client: Client, out: Output, session: str | None) -> None:
     columns = ("session", "id", "call", "arguments", "why", "since")
     # Whole: somebody must judge what is in them.
     out.table(columns, [[each[column] for column in columns] for each in found])
-    out.note(f"{counted(len(found), 'call')} for an approval")
+    out.note(f"{counted(len(found), 'call')} waiting for an approval")
 
 
 @connected("approve", example="duralite approvals approve 2a096ee34421423a --session chat-42")

@@ -129,7 +129,10 @@ async def import_(client: Client, out: Output, name: str, file: Path, replace: b
         return
     out.table(("table", "rows"), list(answer["tables"].items()))
     if answer["skipped"]:
-        out.note("left out (views, triggers, virtual tables): " + ", ".join(answer["skipped"]), style="")
+        out.note(
+            "left out (views, triggers, virtual tables, a session's own): " + ", ".join(answer["skipped"]),
+            style="",
+        )
 
 
 def _add(*commands: Any) -> tuple[click.Group]:

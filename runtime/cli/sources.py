@@ -48,7 +48,7 @@ async def ls(client: Client, out: Output, search: str, limit: int) -> None:
         facts = source["metadata"]
         counts = (facts.get("tableCount"), facts.get("rowCount"), facts["size"], facts["lastAccessed"])
         rows.append([source["name"], source["type"], source["status"], *counts])
-    out.table(columns, rows)
+    out.table(columns, rows, null="")
     out.note(counted(found["total"], "source"))
 
 
@@ -65,7 +65,7 @@ async def show(client: Client, out: Output, source: str) -> None:
         return
     out.facts({**{k: v for k, v in facts.items() if k not in ("metadata", "error")}, **facts["metadata"]})
     if facts.get("error"):
-        out.note(f"error: {facts['error'].get('detail')}", style="red")
+        out.fail(facts["error"])
     for table in schema["tables"] if schema else ():
         columns = ", ".join(f"{c['name']} {c['type']}" for c in table["columns"])
         out.table(

@@ -48,11 +48,11 @@ def tools(
     if only:
         raise click.UsageError("--only lists methods of a type, and --session asks for what a session has.")
     asked = {"format": target, "methods": methods, "budget": budget}
-    out.json(asyncio.run(_asked(Place(**place), session, asked)))
+    out.json(asyncio.run(_asked(Place(**place), out, session, asked)))
 
 
-async def _asked(place: Place, session: str, body: dict[str, Any]) -> Any:
-    async with connect(place) as client:
+async def _asked(place: Place, out: Output, session: str, body: dict[str, Any]) -> Any:
+    async with connect(place, out.note) as client:
         return await client.call("POST", session_path(session, "tools"), body)
 
 
