@@ -43,7 +43,7 @@ clean: ## remove what was built and cached
 	@rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.ready-run: pyproject.toml .ci/setup .ci/constraints.txt
-	@.ci/setup $(VENV)
+	@.ci/setup $(VENV) data
 	@touch $@
 
 $(VENV)/.ready-dev: pyproject.toml .ci/setup .ci/constraints.txt

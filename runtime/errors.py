@@ -9,7 +9,7 @@ model can mend its own call), `limit` (the setting that cut, if one did) and `ex
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 __all__ = (
     "ActorClosed",
@@ -288,6 +288,15 @@ class Unavailable(DuraliteError):
     """Raised when the service starts, drains or lacks a part that the call needs."""
 
     code, status, title = "unavailable", 503, "Not available now"
+
+    @classmethod
+    def lacks(cls, package: str, extra: str) -> Self:
+        """Return the error of a part whose optional package is not installed."""
+        return cls(
+            f"This needs the package {package}, which is not installed.",
+            hint=f"Install it for the service: pip install 'duralite[{extra}]'"
+            f" (in a checkout: pip install -e '.[{extra}]').",
+        )
 
 
 class InternalError(DuraliteError):

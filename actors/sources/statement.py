@@ -54,10 +54,7 @@ def load_duckdb() -> Any:
     try:
         import duckdb
     except ImportError:
-        raise Unavailable(
-            "Parquet needs the package duckdb, which is not installed.",
-            hint="Install it on the service: pip install duralite[data].",
-        ) from None
+        raise Unavailable.lacks("duckdb", "data") from None
     return duckdb
 
 

@@ -10,6 +10,7 @@ import shutil
 import time
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from runtime.cli.client import Place, running_service
 from runtime.cli.command import data_option, local
 from runtime.cli.failure import FAILED, OK
 from runtime.cli.output import Output
-from runtime.errors import DuraliteError
+from runtime.errors import DuraliteError, Unavailable
 from runtime.guard import Finding, engine_findings
 from runtime.settings import Settings
 
@@ -30,6 +31,8 @@ _EARLIEST = 1_735_689_600  # 2025-01-01: a clock before this release was made is
 _FILES_PER_ACTOR = 3  # the database, its log, its index
 _FILES_BESIDE = 200
 _PACKAGES = ("aiosqlite", "sqlglot", "starlette", "uvicorn", "uvloop", "orjson", "pydantic")
+_DATA_PACKAGES = {"duckdb": "duckdb", "python-calamine": "python_calamine", "xlsxwriter": "xlsxwriter"}
+_FILES = "Workbooks, Parquet, data sources"
 _STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -64,7 +67,17 @@ def _versions() -> list[Finding]:
     if missing:
         hint = "Install duralite anew: pip install --force-reinstall duralite."
         return [Finding("error", f"Missing: {', '.join(missing)}", hint)]
-    return [Finding("ok", "Libraries", ", ".join(found))]
+    return [Finding("ok", "Libraries", ", ".join(found)), _files()]
+
+
+def _files() -> Finding:
+    """Tell whether workbooks, Parquet and data sources work here."""
+    missing = [package for package, module in _DATA_PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        hint = Unavailable.lacks(missing[0], "data").hint
+        return Finding("warning", _FILES, f"Not installed: {', '.join(missing)}. {hint}")
+    found = ", ".join(f"{package} {version(package)}" for package in _DATA_PACKAGES)
+    return Finding("ok", _FILES, found)
 
 
 def _sandbox(settings: Settings) -> Finding:

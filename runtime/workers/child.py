@@ -124,10 +124,7 @@ def _told(error: Exception, memory: int) -> DuraliteError:
     if full or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
         return StorageFull("The disk is full.", hint="Make room on the disk of the service.")
     if isinstance(error, ImportError) and error.name in ("duckdb", "python_calamine", "xlsxwriter"):
-        return Unavailable(
-            f"This format needs the package {error.name}, which is not installed.",
-            hint="Install it on the service: pip install duralite[data].",
-        )
+        return Unavailable.lacks(error.name, "data")
     trace = "".join(traceback.format_exception(error))[-4_000:]
     if isinstance(error, sqlite3.Error):
         return SqlError(

@@ -104,6 +104,12 @@ def test_a_statement_that_writes_tells_the_rows_changed_and_one_that_reads_shows
     assert "ann" in deleted.stdout
 
 
+def test_a_command_says_that_it_made_a_data_folder_and_says_it_once(alone: Duralite) -> None:
+    first, second = alone("sessions", "ls"), alone("sessions", "ls")
+    assert f"New data folder {alone.folder / '.duralite'}" in first.stderr
+    assert "New data folder" not in second.stderr
+
+
 def test_exit_codes_tell_a_refusal_a_missing_name_a_limit_and_wrong_usage_apart(served: Duralite) -> None:
     assert served("sql", "codes", "SELECT 1").returncode == 0
     assert served.json("sql", "codes", "SELECT * FROM nowhere", code=1)["code"] == "sql_error"
@@ -291,6 +297,7 @@ def test_doctor_sees_the_sandbox_refuse_and_the_folder_writable(alone: Duralite)
     assert found["Sandbox: process"]["level"] in ("ok", "warning")
     assert found["Data folder .duralite"]["level"] == "ok"
     assert any(title.startswith("SQLite") for title in found)
+    assert found["Workbooks, Parquet, data sources"]["level"] in ("ok", "warning")
 
 
 def test_doctor_fails_where_the_data_folder_cannot_be(alone: Duralite) -> None:

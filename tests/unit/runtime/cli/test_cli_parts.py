@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.cli import cli
+from runtime.cli import cli, doctor
 from runtime.cli.client import running_service, session_path
 from runtime.cli.demo import read_penguins
 from runtime.cli.failure import FAILED, LIMIT, NOT_FOUND, REFUSED, exit_code
@@ -33,6 +33,7 @@ from runtime.errors import (
     LimitExceeded,
     RateLimited,
     StorageFull,
+    Unavailable,
 )
 from runtime.settings import Settings
 
@@ -136,6 +137,33 @@ def test_help_of_every_command_has_an_example_that_calls_it(
     if not isinstance(command, click.Group):
         assert "--json" in shown.output
         assert all(p.help for p in command.params if isinstance(p, click.Option))
+
+
+def test_lists_of_commands_show_whole_sentences() -> None:
+    for path, command in commands(cli):
+        if isinstance(command, click.Group):
+            shown = CliRunner().invoke(cli, [*path, "--help"]).output
+            assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_a_problem_is_told_with_its_cause_and_what_mends_that() -> None:
+    cause = Unavailable.lacks("duckdb", "data").to_problem()
+    problem = {"detail": "The source has no data.", "hint": "See `error`.", "cause": cause}
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        Output().fail(problem)
+    assert "The source has no data." in told.getvalue()
+    assert "needs the package duckdb" in told.getvalue()
+    assert "pip install 'duralite[data]'" in told.getvalue()
+
+
+def test_the_doctor_tells_which_package_is_missing_and_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "_DATA_PACKAGES", {"a-package": "no_such_package_here"})
+    (found,) = [f for f in doctor._versions() if f.title.startswith("Workbooks")]
+    assert found.level == "warning"
+    assert "a-package" in found.detail
+    assert "pip install 'duralite[data]'" in found.detail
 
 
 def test_the_penguins_are_the_344_of_the_data_set() -> None:
