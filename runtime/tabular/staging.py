@@ -24,6 +24,8 @@ _REJECTS_KEPT = 10_000
 _REJECT_TEXT = 2_000
 _PAGE = 4_096
 _CACHE = 8_000 * 1024
+# Several rows go in with one statement: what a statement costs beside its values is then paid once for all of them.
+_ROWS, _PARAMETERS = 50, 500
 
 
 class Staging:
@@ -59,7 +61,10 @@ class Staging:
 
     def _statement(self) -> None:
         names = ", ".join(f"c{i}" for i in range(self.width))
-        self._insert = f"INSERT INTO d ({names}) VALUES ({', '.join('?' * self.width)})"
+        row = f"({', '.join('?' * self.width)})"
+        self._together = max(1, min(_ROWS, _PARAMETERS // max(1, self.width)))
+        self._insert = f"INSERT INTO d ({names}) VALUES {row}"
+        self._inserts = f"INSERT INTO d ({names}) VALUES {', '.join([row] * self._together)}"
 
     def __enter__(self) -> Self:
         return self
@@ -89,8 +94,16 @@ class Staging:
 
     def add(self, columns: Sequence[Sequence[Any]], count: int) -> None:
         """Append a slice of rows, given column by column."""
+        width, step = self.width, self.width * self._together
+        cells: list[Any] = [None] * (count * width)
+        for place, column in enumerate(columns):
+            cells[place::width] = column
+        whole = len(cells) - len(cells) % step
         try:
-            self._raw.executemany(self._insert, zip(*columns, strict=True))
+            self._raw.executemany(self._inserts, [cells[at : at + step] for at in range(0, whole, step)])
+            self._raw.executemany(
+                self._insert, [cells[at : at + width] for at in range(whole, len(cells), width)]
+            )
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL and self._reached():
                 raise LimitExceeded(
