@@ -397,6 +397,9 @@ class Draft:
     def statement(self, *, limit: int | None = None, offset: int | None = None) -> exp.Select:
         """Return all levels as one statement that gives the rows in order."""
         query = self.query(limit=limit, offset=offset, ordered=True)
+        if limit is None and not offset:
+            # Nothing is above to merge with, and SQLite sorts what has a LIMIT in a B-tree, not by merging runs.
+            query.set("limit", None)
         if self._with:
             levels = [level.copy() for level in self._with]
             _prune(levels, query)
