@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -102,11 +102,17 @@ class Statistics:
         """Count a slice of cells of one type, of which so many are None, or empty texts."""
         self.nulls += nulls
         self.empty += empty
-        values: Any = cells
-        if nulls:
-            values = [c for c in cells if c is not None]
-            if not values:
-                return
+        self._count([c for c in cells if c is not None] if nulls else cells)
+
+    def tally(self, counted: Mapping[Any, int]) -> None:
+        """Count cells of one type by their value, among them None and empty texts."""
+        self.nulls += counted.get(None, 0)
+        self.empty += counted.get("", 0)
+        self._count({value: count for value, count in counted.items() if value is not None})
+
+    def _count(self, values: Collection[Any] | Mapping[Any, int]) -> None:
+        if not values:
+            return
         if self._counts is not None:
             self._counts.update(values)
             if len(self._counts) <= _DISTINCT:

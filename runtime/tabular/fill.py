@@ -81,6 +81,10 @@ class Filler(ABC):
         """
 
     @abstractmethod
+    def settle(self) -> None:
+        """Bring what was counted in another way into the statistics; the last slice is stored."""
+
+    @abstractmethod
     def forced_values(self, raw: Sequence[Any], kind: Kind) -> tuple[list[Any], list[int]]:
         """Return the values of a slice as a kind that was asked for, and the places of those that do not fit."""
 
@@ -105,10 +109,16 @@ class Filler(ABC):
         if kind == "text" or (kind == "real" and before == "integer"):
             self.was = before if self.was in (None, "empty") else self.was
             self.mended_to = stored
+            # Values of two types have no order among them; all are counted anew once they are mended.
+            self.statistics = Statistics()
 
     def see(self, values: Sequence[Any], nulls: int, empty: int, stored: int) -> None:
         """Count the values of a slice."""
         self.statistics.see(values, nulls, empty)
+        self.sample(values, stored)
+
+    def sample(self, values: Sequence[Any], stored: int) -> None:
+        """Take samples from a slice, until there are enough."""
         # A column with fewer different values must not be searched for more to its end.
         if len(self.samples) < 5 and stored < _SAMPLE_ROWS:
             self.samples = samples([*self.samples, *values])
@@ -151,6 +161,8 @@ def fill(
     if kinds:
         for column, was in zip(table.columns, mixed, strict=True):
             column.mixed, column.odd = (column.mixed, column.odd) if column.mixed else was
+    for column in table.columns:
+        column.settle()
     warnings = _mend(table.columns, staging)
     return [column.column() for column in table.columns], warnings
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from runtime.tabular.cells import TextCells, single
@@ -15,6 +17,8 @@ from runtime.tabular.request import Found, Request
 
 __all__ = ("TextColumn", "read_delimited")
 
+_FEW = 1_024
+
 
 class TextColumn(Filler):
     """One column of a delimited file. A cell of None is one that the file does not have (a padded row)."""
@@ -26,6 +30,9 @@ class TextColumn(Filler):
         self._ragged = options.ragged == "pad"
         self._decimal, self._thousands = options.decimal, options.thousands
         self._plain = not (self.nulls or self._trim or self._thousands or self._decimal != ".")
+        # The cells of a column of few, as they are in the file: how often each is there, and what it is stored as.
+        self._counts: Counter[Any] | None = Counter()
+        self._values: dict[Any, Any] = {}
 
     @property
     def kind(self) -> Kind:
@@ -42,26 +49,75 @@ class TextColumn(Filler):
 
     def take(self, raw: Sequence[Any], stored: int) -> Sequence[Any]:
         """Return the values of a slice, of which `stored` rows went before."""
-        missing = self._ragged and None in raw
+        values = self._looked_up(raw, stored)
+        if values is None:
+            values = self._read(raw, stored)
+        self.sample(values, stored)
+        return values
+
+    def settle(self) -> None:
+        """Bring what was counted in another way into the statistics; the last slice is stored."""
+        if self._counts is not None:
+            counted: Counter[Any] = Counter()
+            for cell, count in self._counts.items():
+                counted[self._values[cell]] += count
+            self.statistics.tally(counted)
+            self._counts, self._values = None, {}
+
+    def _read(self, raw: Sequence[Any], stored: int) -> Sequence[Any]:
+        """Return the values of a slice of a column with many different cells."""
         before = self.cells.kind
+        values = self._converted(raw)
+        self._note(before, stored)
+        text = self.cells.kind == "text"
+        nulls = values.count(None) if values is not raw and (text or self.cells.gaps) else 0
+        self.statistics.see(values, nulls, values.count("") if text else 0)
+        return values
+
+    def _looked_up(self, raw: Sequence[Any], stored: int) -> Sequence[Any] | None:
+        """Return the values of a slice of a column with few different cells, each of them read once; else None."""
+        counts = self._counts
+        if counts is None:
+            return None
+        known = len(counts)
+        counts.update(raw)
+        if len(counts) > _FEW:
+            counts.subtract(raw)
+            self._counts = +counts
+            self.settle()
+            return None
+        if len(counts) > known:
+            before = self.cells.kind
+            if before == "empty":
+                self.look(raw)
+            new = list(islice(counts, known, None))
+            values = self._converted(new)
+            if before != self.cells.kind:
+                new = list(counts)
+                values = self._converted(new)
+            self._values.update(zip(new, values, strict=True))
+            self._note(before, stored)
+        return list(map(self._values.__getitem__, raw))
+
+    def _converted(self, raw: Sequence[Any]) -> Sequence[Any]:
+        """Return the values of some cells, with the kind widened to what fits them."""
+        missing = self._ragged and None in raw
         present = _present(raw) if missing else raw
         cells = present if self._plain else self._normal(present)
-        typed = self.cells.take(cells) if self._plain else self.cells.take(self._numeric(cells))
-        values: Sequence[Any]
+        typed = self.cells.take(cells if self._plain else self._numeric(cells))
         if typed is not None:
-            values, nulls, empty = typed, typed.count(None) if self.cells.gaps else 0, 0
-        elif self._plain and self.empty is not None and not missing:
-            values, nulls, empty = cells, 0, cells.count("")
-        else:
-            values = [self._text(c, r) for c, r in zip(cells, raw, strict=True)]
-            nulls, empty = values.count(None), values.count("")
+            return typed
+        if self._plain and self.empty is not None and not missing:
+            return cells
+        return [self._text(c, r) for c, r in zip(cells, raw, strict=True)]
+
+    def _note(self, before: Kind, stored: int) -> None:
+        """Take note of what the last cells made of the column."""
         if before != self.cells.kind:
             self.mixed, self.odd = self.cells.mixed, self.cells.odd
             if stored:
                 self.widened(before, self.cells.kind, stored)
         self.scale, self.spelling = self.cells.scale, self.cells.spelling
-        self.see(values, nulls, empty, stored)
-        return values
 
     def can_be_text_again(self, kind: Kind) -> bool:
         """Tell whether stored values of a kind can be turned back into their text."""

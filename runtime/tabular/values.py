@@ -107,6 +107,9 @@ class ValueColumn(Filler):
         self.see(values, values.count(None), values.count("") if self._kind == "text" else 0, stored)
         return values
 
+    def settle(self) -> None:
+        """Do nothing: every slice was counted as it came."""
+
     def _tidied(self, raw: Sequence[Any]) -> Sequence[Any]:
         if not self._tidy:
             return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,52 @@ def test_a_type_that_changes_in_the_last_row_loses_nothing(
     assert column["distinct"] == len({row[0] for row in table.rows} - {None})
     if kind == T and early and late not in ("007",):
         assert any("'x' is text" in warning for warning in table.told["warnings"])
+
+
+def test_many_integers_and_then_a_word_are_text_with_the_statistics_of_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.tabular.fill._AHEAD_CELLS", 5_000)
+    table = read(tmp_path, "x,k\n" + "".join(f"{n},k\n" for n in range(10_000)) + "word,k\n")
+    assert [row[0] for row in table.rows] == [*map(str, range(10_000)), "word"]
+    column = table.column("x")
+    assert (column["min"], column["max"], column["distinct"]) == ("0", "word", None)
+
+
+COUNTED: list[tuple[str, list[str], dict[str, Any]]] = [
+    ("few values", ["Rome", "", "Oslo", "Rome"], {}),
+    ("few, and at the end many", [*["7", ""] * 3_000, *map(str, range(3_000))], {}),
+    ("as many as are counted", [*map(str, range(1_000)), "", "999"], {}),
+    ("one more", [*map(str, range(1_001)), "", "999"], {}),
+    ("many spellings of few values", [f"{n % 3}.{'0' * (n % 5 + 1)}" for n in range(3_000)], {}),
+    ("integers that become decimals", [*["1", "2"] * 3_000, "2.5", "2.0"], {}),
+    ("nothing, then words", [*[""] * 6_000, "x", "y"], {}),
+    ("words that stand for nothing", ["1", "n/a", "-", "2", "1"] * 700, {"null_values": ["n/a", "-"]}),
+    ("words among words", ["a", "n/a", "", "b"] * 700, {"null_values": ["n/a"]}),
+    ("short rows", ["a", "b", "a"] * 700, {"ragged": "pad"}),
+    ("numbers of another country", ["1.234,5", "0,25", "", "7"] * 700, {"decimal": ",", "thousands": "."}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "cells", "options"), COUNTED, ids=[item[0] for item in COUNTED])
+def test_statistics_are_those_of_the_stored_cells(
+    name: str, cells: list[str], options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.tabular.fill._AHEAD_CELLS", 5_000)
+    text = "k;x\n" + "".join(f"k;{cell}\n" for cell in cells)
+    if options.get("ragged"):
+        text += "k\n"
+    table = read(tmp_path, text, delimiter=";", **options)
+    stored = [row[1] for row in table.rows]
+    assert len(stored) == len(cells) + ("ragged" in options)
+    counted = Counter(cell for cell in stored if cell is not None)
+    column = table.column("x")
+    assert column["null_count"] == stored.count(None)
+    assert column["empty_count"] == stored.count("")
+    assert (column["min"], column["max"]) == (min(counted), max(counted))
+    few = len(counted) <= 1_000
+    assert column["distinct"] == (len(counted) if few else None)
+    assert column["top"] == ([[*pair] for pair in counted.most_common(10)] if few else None)
 
 
 def test_rows_that_do_not_fit_are_kept_aside_with_their_lines(tmp_path: Path) -> None:
