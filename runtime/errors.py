@@ -208,7 +208,7 @@ class SqlError(DuraliteError):
     `exception` is the DB-API class (`OperationalError`, `IntegrityError`, …), which sandboxed code sees.
     """
 
-    code, status, title = "sql_error", 422, "SQLite refused the statement"
+    code, status, title = "sql_error", 422, "The database refused the statement"
 
     def __init__(
         self,

@@ -223,7 +223,8 @@ class Host:
             found = await self.acquire(address, create=create, deadline=deadline)
             if found is None:
                 raise ActorNotFound(
-                    f"There is no {address.type} with this name.", hint="Make it by calling a method on it."
+                    f"There is no {address.type} with this name.",
+                    hint=f"GET /v1/{address.type} lists those there are; the first call that writes makes one.",
                 )
             instance = found
         handle = instance.call(spec, kwargs, context, deadline, wire=wire, wrap=wrap)

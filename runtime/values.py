@@ -206,8 +206,15 @@ def dumps_rows(rows: Any) -> bytes:
     return orjson.dumps(rows, default=_default)
 
 
-def loads(data: bytes | bytearray | memoryview | str) -> Any:
+def loads(
+    data: bytes | bytearray | memoryview | str,
+    *,
+    what: str = "The body",
+    hint: str = "Send one JSON object, encoded as UTF-8.",
+) -> Any:
     """Return the value of a JSON text (RFC 8259: NaN, lone surrogates and depth over 1,024 are refused).
+
+    `what` and `hint` tell in the error what the text is, and how it is written.
 
     Raises:
         InputError: the text is not JSON; the message says where.
@@ -215,6 +222,4 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise InputError(
-            f"The body is not valid JSON: {error}.", hint="Send one JSON object, encoded as UTF-8."
-        ) from None
+        raise InputError(f"{what} is not valid JSON: {error}.", hint=hint) from None

@@ -109,11 +109,10 @@ class Dataset:
 
 def no_column(name: str, names: Sequence[str]) -> NotFound:
     """Return the error of a column that is not there, with the nearest names."""
-    near = get_close_matches(name, names, n=5, cutoff=0.5) or list(names[:20])
-    return NotFound(
-        f"There is no column {name!r:.80}.",
-        hint=("Columns: " if near else "The table has no columns") + ", ".join(map(repr, near)) + ".",
-    )
+    near = get_close_matches(name, names, n=5, cutoff=0.5)
+    label = "The nearest names" if near else "Columns" if names else "The table has no columns"
+    shown = ": " + ", ".join(map(repr, near or names[:20])) if names else ""
+    return NotFound(f"There is no column {name!r:.80}.", hint=f"{label}{shown}.")
 
 
 def current(tx: Transaction) -> Dataset:

@@ -61,6 +61,7 @@ OPERATORS = (
 )
 """What a condition can ask; the signs `=`, `!=`, `>`, `>=`, `<`, `<=` are taken too."""
 
+_EXAMPLE = 'Write it like [{"column": "city", "operator": "equals", "value": "Berlin"}].'
 _MOST_VALUES = 1_000
 _DEEPEST = 8
 _MOST_CONDITIONS = 100
@@ -75,7 +76,7 @@ def where(dataset: Dataset, given: Any) -> Sql:
         NotFound: it names a column that is not there.
     """
     if isinstance(given, str):
-        given = loads(given) if given.strip() else None
+        given = loads(given, what="The filter", hint=_EXAMPLE) if given.strip() else None
     if given is None or given == [] or given == {}:
         return "", []
     params: list[Any] = []
@@ -278,7 +279,7 @@ def _words(dataset: Dataset, given: Any) -> list[Any]:
         return []
     if isinstance(given, str):
         if given.lstrip()[:1] in ("[", "{"):
-            given = loads(given)
+            given = loads(given, what="The list of columns", hint="Write names with commas, or a JSON list.")
         elif any(f.name in (given, given.removeprefix("-")) for f in dataset.fields):
             return [given]  # a name may hold a comma
         else:

@@ -40,6 +40,7 @@ from runtime.values import loads
 __all__ = ("ImportMethods", "Options", "ended", "options_of", "remove_leftovers", "telling", "waited")
 
 _ORIGINAL = "original"
+_OPTIONS = 'For instance {"delimiter": ";", "header": true}.'
 _ANSWER_S = 0.75
 
 Options = Annotated[
@@ -117,7 +118,9 @@ class ImportMethods:
         """Return what an import would find (dialect, encoding, columns, first rows), without importing."""
         workers = self._instance.host.services["workers"]
         found = await preview(workers, upload.path, options_of(options), rows=rows)
-        return {**found.plain(), "columns": [f.shown() for f in fields_of(found.columns)]}
+        fields = fields_of(found.columns)
+        shown = [[f.shown_value(cell) for f, cell in zip(fields, row, strict=True)] for row in found.rows]
+        return {**found.plain(), "columns": [f.shown() for f in fields], "rows": shown}
 
     @method(concurrent=True, scope="write")
     async def import_url(
@@ -308,9 +311,9 @@ def options_of(given: Any) -> ParseOptions:
         InputError: an option is unknown, or its value cannot be.
     """
     if isinstance(given, str):
-        given = loads(given) if given.strip() else {}
+        given = loads(given, what="options", hint=_OPTIONS) if given.strip() else {}
     if given is not None and not isinstance(given, dict):
-        raise InputError("options is not an object.", hint='For instance {"delimiter": ";", "header": true}.')
+        raise InputError("options is not an object.", hint=_OPTIONS)
     return parse_options(given)
 
 

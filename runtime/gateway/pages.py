@@ -28,6 +28,7 @@ from runtime.gateway.exchange import Exchange
 from runtime.gateway.routes import decode_segment
 from runtime.host import Host
 from runtime.ids import ActorAddress, check_name
+from runtime.reasons import reasons
 from runtime.settings import Settings
 
 __all__ = ("CreateKey", "Pages", "actor_facts", "key_facts")
@@ -165,11 +166,11 @@ class Pages:
         try:
             asked = CreateKey.model_validate(self._bodies.parse(body) if body else {})
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            path = ".".join(str(part) for part in first["loc"]) or "(body)"
+            wrong = reasons(error, "argument", CreateKey.model_fields)
             raise InputError(
-                f"keys: {path}: {first['msg']}.",
+                f"keys: {wrong[0]['path'] or '(body)'}: {wrong[0]['reason']}.",
                 hint='Send {"account": "…", "scopes": ["read", "write"], "label": "…", "expires_s": 86400}.',
+                errors=wrong,
             ) from None
         key, record = await self._accounts.create_key(
             asked.account, scopes=asked.scopes, label=asked.label, expires_s=asked.expires_s, by=x.grant

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from runtime.errors import InputError
+from runtime.reasons import reasons
 
 __all__ = ("FileFormat", "ParseOptions", "column_number", "options_of")
 
@@ -56,11 +57,12 @@ def options_of(kind: type[M], given: M | Mapping[str, Any] | None, what: str) ->
     try:
         return kind.model_validate(given or {})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "options"
+        wrong = reasons(error, "option", kind.model_fields)
+        first = ": ".join(filter(None, wrong[0].values())).removesuffix("?")
         raise InputError(
-            f"The {what} are not valid: {where}: {first['msg']}.",
+            f"The {what} are not valid: {first}.",
             hint="Options: " + ", ".join(kind.model_fields) + ".",
+            errors=wrong,
         ) from None
 
 

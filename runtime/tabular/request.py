@@ -61,11 +61,18 @@ class Found:
             InputError: all rows of the file were kept aside.
         """
         if staging.rejected and not staging.rows and request.staging is not None:
+            line, reason = staging.execute("SELECT line, reason FROM rejects ORDER BY rowid LIMIT 1")[0]
             raise InputError(
-                f"None of the {staging.rejected:,} rows can be read as a row of the table.",
+                f"None of the {staging.rejected:,} rows can be read as a row of the table; line {line}: {reason.rstrip('.')}.",
                 hint="Give the delimiter, the quote, the types, or where the table begins (start_row).",
             )
         told = list(warnings)
+        names = {column.name for column in columns}
+        told += [
+            f"There is no column {name!r:.80} to give a type."
+            for name in request.options.types
+            if name not in names
+        ]
         if staging.rejected:
             told.append(f"{staging.rejected:,} rows did not fit and were kept aside.")
         shown = staging.execute(

@@ -192,6 +192,21 @@ async def test_a_preview_imports_nothing(project: Stub, tmp_path: Path) -> None:
         await project.data()
 
 
+async def test_a_preview_shows_booleans_as_the_data_will(project: Stub, tmp_path: Path) -> None:
+    found = await project.preview_file(upload(tmp_path, b"name,paid\nann,true\nbob,false\n"))
+    assert found["rows"] == [["ann", True], ["bob", False]]
+
+
+async def test_types_that_fit_no_row_are_told_with_the_first_reason(project: Stub, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"None of the 2 rows .*line 2: Column 'name': 'ann'"):
+        await project.parse(upload(tmp_path, b"name\nann\nbob\n"), options={"types": {"name": "integer"}})
+
+
+async def test_a_type_for_a_column_that_is_not_there_is_told(project: Stub, tmp_path: Path) -> None:
+    done = await project.parse(upload(tmp_path, b"name\nann\n"), options={"types": {"nme": "integer"}})
+    assert done["warnings"] == ["There is no column 'nme' to give a type."]
+
+
 # By URL
 
 

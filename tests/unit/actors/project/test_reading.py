@@ -118,6 +118,12 @@ async def test_a_filter_that_means_nothing_is_refused(sales: Stub, filter: Any) 
     assert caught.value.hint
 
 
+async def test_a_filter_that_is_no_json_is_told_as_the_filter(sales: Stub) -> None:
+    with pytest.raises(InputError, match="The filter is not valid JSON") as caught:
+        await sales.data(filter="city=Rom")
+    assert '"operator"' in str(caught.value.hint)
+
+
 async def test_a_column_that_is_not_there_is_named_with_the_nearest(sales: Stub) -> None:
     """SQLite would take it for a text, and find nothing."""
     with pytest.raises(NotFound) as caught:

@@ -73,6 +73,8 @@ def test_a_range_is_read_as_a_spreadsheet_reads_it(
         ({"format": "docx"}, "format"),
         ({"types": {"a": "complex"}}, "types"),
         ({"unheard_of": 1}, "unheard_of"),
+        ({"delimeter": ";"}, "did you mean delimiter"),
+        ({"range": "zz"}, r"valid: range: write it like B2:F90\.$"),
     ],
 )
 def test_options_that_mean_nothing_are_refused_by_name(options: dict[str, Any], said: str) -> None:
