@@ -44,8 +44,8 @@ def installed_version() -> str:
 def cli() -> None:
     """Give every session, project and user a small SQLite database of its own.
 
-    Commands speak to the service that runs on the data folder, or to --url. Without either they open the
-    data folder themselves. Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by the guard, 4 not found, 5 a limit.
+    Commands speak to the service that runs on the data folder, or to the one that their option --url names.
+    Without either they open the data folder themselves. Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by the guard, 4 not found, 5 a limit.
     """
 
 

@@ -235,7 +235,7 @@ def _unreachable(error: httpx.HTTPError, url: httpx.URL) -> ServiceError:
         {
             "code": "unreachable",
             "title": "No answer",
-            "detail": f"The service at {url} did not answer: {error or type(error).__name__}.",
+            "detail": f"The service at {url} did not answer: {str(error).rstrip('.') or type(error).__name__}.",
             "hint": "See that it runs (`duralite serve`) and that --url or DURALITE_URL is right.",
         }
     )

@@ -31,11 +31,13 @@ async def save(
     """Save a download as a file, whose name appears only with the whole content; return its size.
 
     Raises:
-        UsageError: the file is there already.
+        UsageError: the file is there already, or its folder is not.
         ServiceError: the service refused.
     """
     if _there(target) and not force:
         raise click.UsageError(f"{target} is there already; --force writes over it.")
+    if not _there(target.parent):
+        raise click.UsageError(f"There is no folder {target.parent}.")
     partial = target.with_name(f".{target.name}.partial")
     size = 0
     try:

@@ -32,7 +32,9 @@ def runs() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
 async def ls(client: Client, out: Output, session: str, state: str | None, limit: int) -> None:
     """List the runs of a session, the newest first."""
-    page = await client.call("POST", session_path(session, "list_runs"), {"limit": limit, "state": state})
+    page = await client.call(
+        "GET", session_path(session, "list_runs"), query={"limit": limit, "state": state}
+    )
     if out.as_json:
         out.json(page)
         return
@@ -49,7 +51,7 @@ async def ls(client: Client, out: Output, session: str, state: str | None, limit
 @_session
 async def show(client: Client, out: Output, run: str, session: str) -> None:
     """Show all that is kept of a run: program, calls, outcome."""
-    record = await client.call("POST", session_path(session, "get_run"), {"id": run})
+    record = await client.call("GET", session_path(session, "get_run"), query={"id": run})
     if out.as_json:
         out.json(record)
         return
@@ -84,7 +86,7 @@ async def pending(client: Client, out: Output, session: str | None) -> None:
     names = [session] if session else [item["name"] async for item in client.pages("/v1/session")]
     found: list[dict[str, Any]] = []
     for name in names:
-        waiting = await client.call("POST", session_path(name, "list_approvals"), {})
+        waiting = await client.call("GET", session_path(name, "list_approvals"))
         found += [{"session": name, **each} for each in waiting]
     if out.as_json:
         out.json(found)
@@ -138,8 +140,8 @@ def snippets() -> None:
 @click.option("--search", help="Words of what is looked for; the best come first.")
 async def kept(client: Client, out: Output, session: str, search: str | None) -> None:
     """List the snippets of a session."""
-    verb, body = ("search_snippets", {"text": search}) if search else ("list_snippets", {})
-    found = await client.call("POST", session_path(session, verb), body)
+    verb, query = ("search_snippets", {"text": search}) if search else ("list_snippets", {})
+    found = await client.call("GET", session_path(session, verb), query=query)
     if out.as_json:
         out.json(found)
         return

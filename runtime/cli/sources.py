@@ -42,7 +42,7 @@ async def ls(client: Client, out: Output, search: str, limit: int) -> None:
     if out.as_json:
         out.json(found)
         return
-    columns = ("name", "type", "status", "tables", "rows", "size", "last used")
+    columns = ("name", "type", "status", "tables", "rows", "size", "last_used")
     rows = []
     for source in found["sources"]:
         facts = source["metadata"]

@@ -110,6 +110,12 @@ def test_a_command_says_that_it_made_a_data_folder_and_says_it_once(alone: Dural
     assert "New data folder" not in second.stderr
 
 
+def test_looking_into_a_session_that_is_not_there_makes_none(served: Duralite) -> None:
+    for words in (("runs", "ls"), ("snippets", "ls"), ("approvals", "ls")):
+        assert served(*words, "-s", "never-made").returncode == 4
+    assert "never-made" not in [each["name"] for each in served.json("sessions", "ls")]
+
+
 def test_exit_codes_tell_a_refusal_a_missing_name_a_limit_and_wrong_usage_apart(served: Duralite) -> None:
     assert served("sql", "codes", "SELECT 1").returncode == 0
     assert served.json("sql", "codes", "SELECT * FROM nowhere", code=1)["code"] == "sql_error"
