@@ -211,7 +211,10 @@ def _deduplicate(t: Rows, step: Mapping[str, Any], tables: Mapping[str, Rows]) -
 
 @_oracle("rename_column")
 def _rename(t: Rows, step: Mapping[str, Any], tables: Mapping[str, Rows]) -> Rows:
-    return Rows([(step["newName"] if n == step["oldName"] else n, k) for n, k in t.columns], t.rows)
+    columns = list(t.columns)
+    at = t.at(step["oldName"])
+    columns[at] = (step["newName"], columns[at][1])
+    return Rows(columns, t.rows)
 
 
 def _only(t: Rows, names: Sequence[str]) -> Rows:
@@ -221,7 +224,8 @@ def _only(t: Rows, names: Sequence[str]) -> Rows:
 
 @_oracle("remove_column")
 def _remove(t: Rows, step: Mapping[str, Any], tables: Mapping[str, Rows]) -> Rows:
-    return _only(t, [n for n in t.names if n not in step["columns"]])
+    gone = {t.at(n) for n in step["columns"]}
+    return _only(t, [n for i, n in enumerate(t.names) if i not in gone])
 
 
 @_oracle("select_columns")
