@@ -256,6 +256,14 @@ _CONSTRAINTS = (
         r"type '(.+)' is not supported|Error binding parameter",
         "Values are text, numbers, booleans, null and bytes; encode others as JSON text.",
     ),
+    (
+        r"cannot modify (.+) because it is a view",
+        "A view only shows rows: change what it is made of, or copy them: CREATE TABLE t AS SELECT * FROM {0}.",
+    ),
+    (
+        r'near "((?i:order|group|index|table|transaction|references|default|check))": syntax error',
+        'If {0} is meant as a name, write it in double quotes: "{0}".',
+    ),
     (r"no such function: (.+)", "SQLite has no function {0}."),
     (r"incomplete input", "The statement ends too early: a parenthesis, a quote or a clause is open."),
 )

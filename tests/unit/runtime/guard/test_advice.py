@@ -17,6 +17,7 @@ def stocked(desk: Desk) -> Desk:
         "CREATE TABLE customers(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, born TEXT, CHECK(id < 100))"
     )
     desk.run("INSERT INTO customers VALUES(1, 'Ann', '2000-01-01')")
+    desk.run("CREATE VIEW grown AS SELECT name FROM customers")
     return desk
 
 
@@ -42,6 +43,8 @@ def stocked(desk: Desk) -> Desk:
             "no such table: information_schema.tables",
             "sqlite_master",
         ),
+        ("SELECT * FROM order", 'near "order": syntax error', '"order"'),
+        ("DELETE FROM grown", "cannot modify grown because it is a view", "CREATE TABLE t AS SELECT"),
         ("SELECT (1", "incomplete input", "too early"),
         ("SELECT sum(id) FROM customers WHERE sum(id) > 1", "misuse of aggregate: sum()", "HAVING"),
     ],
