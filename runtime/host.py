@@ -27,7 +27,6 @@ from runtime.errors import (
     Conflict,
     DeadlineExceeded,
     DuraliteError,
-    MethodNotFound,
     Unavailable,
 )
 from runtime.events import Events
@@ -184,14 +183,7 @@ class Host:
             TypeNotFound: no such type.
             MethodNotFound: no such method; the hint lists those there are.
         """
-        methods = self.registry.get(type_name).methods
-        spec = methods.get(method)
-        if spec is None:
-            raise MethodNotFound(
-                f"The actor type {type_name!r} has no method {method[:64]!r}.",
-                hint="Methods: " + ", ".join(sorted(name for name, s in methods.items() if s.public)) + ".",
-            )
-        return spec
+        return self.registry.spec(type_name, method)
 
     async def call(
         self,

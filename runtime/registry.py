@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
 from runtime.actor import Actor
-from runtime.errors import InputError, TypeNotFound
+from runtime.errors import InputError, MethodNotFound, TypeNotFound
+from runtime.method import MethodSpec
 from runtime.settings import DEFAULT_TYPES
 
 __all__ = ("Registry",)
@@ -45,6 +47,25 @@ class Registry:
                 hint="Known types: " + ", ".join(sorted(self._types)) + ".",
             )
         return found
+
+    def spec(self, type_name: str, method: str) -> MethodSpec:
+        """Return the spec of a method of a type.
+
+        Raises:
+            TypeNotFound: no such type.
+            MethodNotFound: no such method; the hint names the nearest, and lists those there are.
+        """
+        methods = self.get(type_name).methods
+        spec = methods.get(method)
+        if spec is None:
+            public = sorted(name for name, s in methods.items() if s.public)
+            near = get_close_matches(method[:64], public, n=1)
+            meant = f"Did you mean {near[0]}? " if near else ""
+            raise MethodNotFound(
+                f"The actor type {type_name!r} has no method {method[:64]!r}.",
+                hint=f"{meant}Methods: {', '.join(public)}.",
+            )
+        return spec
 
     def __iter__(self) -> Iterator[type[Actor]]:
         return iter(self._types.values())

@@ -175,6 +175,12 @@ async def test_code_without_a_session_runs_in_the_default_one(client: httpx.Asyn
     assert (await client.post("/v1/run", json=[])).status_code == 422
 
 
+async def test_a_method_that_is_not_there_is_told_with_the_nearest(client: httpx.AsyncClient) -> None:
+    problem = (await client.post(f"{A}/qurey", json={})).json()
+    assert problem["code"] == "method_not_found"
+    assert problem["hint"].startswith("Did you mean query? Methods: ")
+
+
 async def test_a_hidden_method_is_not_there(client: httpx.AsyncClient) -> None:
     answer = await client.post(f"{A}/hidden", json={})
     assert answer.status_code == 404
