@@ -27,7 +27,16 @@ from runtime.logs import set_up_logs
 from runtime.settings import Settings
 from runtime.values import dumps
 
-__all__ = ("Client", "Place", "actor_path", "connect", "own_settings", "running_service", "session_path")
+__all__ = (
+    "Client",
+    "Place",
+    "actor_path",
+    "connect",
+    "own_name",
+    "own_settings",
+    "running_service",
+    "session_path",
+)
 
 SERVER_FILE = "server.json"
 # Calls carry their own deadline on the server; this only ends a wait for a server that is gone.
@@ -149,8 +158,13 @@ async def connect(place: Place, tell: Callable[[str], None]) -> AsyncIterator[Cl
     if url is None:
         settings = place.settings()
         url = running_service(settings.data)
+        if url is not None and (name := own_name(settings.data)) is not None:
+            headers["host"] = name
     if url is not None:
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT) as http:
+        # A service on this machine is asked directly, whatever proxy the environment names.
+        async with httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=place.url is not None
+        ) as http:
             yield Client(http)
         return
     if not settings.data.exists():
@@ -182,13 +196,29 @@ def _quieter(settings: Settings) -> str:
 def running_service(data: Path) -> str | None:
     """Return the URL of the service that runs on a data folder, or None."""
     try:
-        said = orjson.loads((data / SERVER_FILE).read_bytes())
+        said = _said(data)
         url, pid = str(said["url"]), int(said["pid"])
         parts = urlsplit(url)
         address = (parts.hostname or "", parts.port or 0)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return url if pid > 0 and _lives(pid) and _listens(address) else None
+
+
+def own_name(data: Path) -> str | None:
+    """Return a name that the service on a data folder answers for; None where the one of its URL will do.
+
+    An operator may have it answer for its public names alone (setting `allowed_hosts`).
+    """
+    try:
+        name = _said(data)["host"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _said(data: Path) -> Any:
+    return orjson.loads((data / SERVER_FILE).read_bytes())
 
 
 def _lives(pid: int) -> bool:

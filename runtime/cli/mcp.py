@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from runtime.cli.client import Place, own_settings, running_service
+from runtime.cli.client import Place, own_name, own_settings, running_service
 from runtime.cli.command import local, place_options
 from runtime.cli.output import Output
 from runtime.logs import set_up_logs
@@ -35,8 +35,9 @@ def mcp(out: Output, url: str | None, key: str | None, data: Path | None, tools:
     from runtime.gateway.mcp.stdio import run, serve_local
 
     target = url or running_service(settings.data)
+    name = None if url else own_name(settings.data)
     shown = tools or None
-    run(serve_local(settings, shown) if target is None else forward_stdio(target, key, shown))
+    run(serve_local(settings, shown) if target is None else forward_stdio(target, key, shown, name))
     return 0
 
 

@@ -136,7 +136,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
                 "Make one with `duralite keys create --scope admin`, then start again."
             )
             return 1
-        with _server_file(settings.data / SERVER_FILE, url):
+        with _server_file(settings.data / SERVER_FILE, url, next(iter(settings.allowed_hosts), None)):
             _log.info("service.ready", url=url, data=str(settings.data), pid=os.getpid())
             print(f"duralite is at {url}", file=sys.stderr, flush=True)  # noqa: T201
             _settle_memory()
@@ -197,10 +197,10 @@ def _url(listener: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _server_file(path: Path, url: str) -> Iterator[None]:
-    """Tell other processes where the service is, as long as it is there."""
+def _server_file(path: Path, url: str, host: str | None) -> Iterator[None]:
+    """Tell other processes where the service is, and a name that it answers for, as long as it is there."""
     fresh = path.with_suffix(".new")
-    fresh.write_bytes(dumps({"url": url, "pid": os.getpid()}))
+    fresh.write_bytes(dumps({"url": url, "pid": os.getpid(), "host": host}))
     fresh.rename(path)
     try:
         yield

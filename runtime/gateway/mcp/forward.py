@@ -52,18 +52,25 @@ class _RefusedError(Exception):
         self.problem = problem
 
 
-async def forward_stdio(url: str, key: str | None, shown: tuple[str, ...] | None = None) -> bool:
+async def forward_stdio(
+    url: str, key: str | None, shown: tuple[str, ...] | None = None, name: str | None = None
+) -> bool:
     """Serve stdin and stdout from the service at a URL; arguments as `forwarding_server`, answer as `serve_stdio`."""
-    async with forwarding_server(url, key, shown) as server:
+    async with forwarding_server(url, key, shown, name) as server:
         return await serve_stdio(server)
 
 
 @asynccontextmanager
 async def forwarding_server(
-    url: str, key: str | None, shown: tuple[str, ...] | None = None
+    url: str, key: str | None, shown: tuple[str, ...] | None = None, name: str | None = None
 ) -> AsyncIterator[Server[Any]]:
-    """Give a server that forwards to the service at a URL, with its key; `shown` are the tools that it lists."""
+    """Give a server that forwards to the service at a URL, with its key.
+
+    `shown` are the tools that it lists, `name` the host that it asks for in place of that of the URL.
+    """
     headers = {"authorization": f"Bearer {key}"} if key else {}
+    if name is not None:
+        headers["host"] = name
     hooks = {"response": [_look_for_problem]}
     # Asked of this machine or of the named host, and of no proxy in between.
     async with httpx2.AsyncClient(
