@@ -11,6 +11,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -122,7 +123,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources: flags, environment, file."""
+        """Order the sources: flags, environment, file.
+
+        Raises:
+            SettingsError: `DURALITE_CONFIG` names a file that is not there.
+        """
+        if "DURALITE_CONFIG" in os.environ and not config_file().is_file():
+            raise SettingsError(f"DURALITE_CONFIG names the file {config_file()}, which is not there.")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
 
     @classmethod

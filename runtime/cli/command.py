@@ -21,7 +21,9 @@ from runtime.cli.client import Place, connect
 from runtime.cli.failure import FAILED, OK, USAGE, ServiceError, exit_code, problem_of
 from runtime.cli.output import Output
 from runtime.errors import DuraliteError
-from runtime.settings import config_file
+from runtime.limits import Limits
+from runtime.reasons import reasons
+from runtime.settings import Settings, config_file
 
 __all__ = ("Body", "connected", "data_option", "local", "place_options")
 
@@ -120,17 +122,17 @@ def _end(out: Output, act: Callable[[], int | None]) -> None:
 def _settings_problem(error: ValidationError | SettingsError | TOMLDecodeError) -> dict[str, Any]:
     match error:
         case ValidationError():
-            reasons = [
-                f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
-                for item in error.errors(include_url=False, include_context=False, include_input=False)
-            ]
+            known = (*Settings.model_fields, *(f"limits.{name}" for name in Limits.model_fields))
+            found = reasons(error, "setting", known)
+            told = [f"{each['path'] or 'settings'}: {each['reason']}" for each in found]
         case TOMLDecodeError():
-            reasons = [f"{config_file()}: {error}"]
+            told = [f"{config_file()}: {error}"]
         case _:
-            reasons = [str(error)]
+            told = [str(error).rstrip(".")]
     return {
         "code": "invalid_settings",
         "title": "The settings are not valid",
-        "detail": "The settings are not valid. " + "; ".join(reasons) + ".",
-        "hint": "`duralite config show --origin` tells where each comes from; docs/reference/settings.md lists all.",
+        "detail": "The settings are not valid. " + "; ".join(told) + ".",
+        "hint": f"They come from flags, DURALITE_* variables and the file {config_file()}; docs/reference/settings.md "
+        "lists all.",
     }

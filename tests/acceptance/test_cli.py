@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,16 @@ class Duralite:
         return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Duralite]:
-    """Give the command in a folder whose data a service serves."""
-    folder = tmp_path_factory.mktemp("served")
+MCP_HELLO = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {},
+    "clientInfo": {"name": "test", "version": "0"},
+}
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[None]:
+    """Run a service on the data of a folder."""
     with (folder / "log").open("wb") as log:
         service = subprocess.Popen(
             [*COMMAND, "serve", "--port", "0"], cwd=folder, env=environment(), stdout=log, stderr=log
@@ -69,10 +75,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Duralite]:
         assert service.poll() is None, (folder / "log").read_text()
         assert time.monotonic() < until, (folder / "log").read_text()
         time.sleep(0.05)
-    yield Duralite(folder)
-    service.send_signal(signal.SIGTERM)
-    assert service.wait(30) == 0
+    try:
+        yield
+    finally:
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(30) == 0
     assert not (folder / ".duralite" / "server.json").exists()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Duralite]:
+    """Give the command in a folder whose data a service serves."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(folder):
+        yield Duralite(folder)
 
 
 @pytest.fixture
@@ -237,6 +253,18 @@ def test_keys_are_shown_once_and_work_until_they_are_revoked(served: Duralite) -
     assert json.loads(after.stdout)["code"] == "unauthorized"
 
 
+def test_a_service_of_public_names_alone_is_found_by_commands_on_its_machine(alone: Duralite) -> None:
+    """They ask it directly, under a name that it answers for."""
+    (alone.folder / "duralite.toml").write_text('allowed_hosts = ["db.example.org"]\nport = 0\n')
+    with serving(alone.folder):
+        listed = alone(
+            "sessions", "ls", "--json", HTTP_PROXY="http://127.0.0.1:9", ALL_PROXY="http://127.0.0.1:9"
+        )
+        assert listed.stdout == "[]\n", listed.stderr
+        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": MCP_HELLO}
+        assert '"serverInfo"' in alone("mcp", input=json.dumps(hello) + "\n").stdout
+
+
 def test_a_service_that_is_not_there_is_told_as_a_problem(alone: Duralite) -> None:
     problem = alone.json("sessions", "ls", "--url", "http://127.0.0.1:9", code=1)
     assert problem["code"] == "unreachable"
@@ -288,6 +316,20 @@ def test_a_wrong_settings_file_is_told_and_not_traced(alone: Duralite, text: str
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "settings" in done.stderr
+    assert "duralite.toml" in done.stderr
+
+
+def test_a_misspelt_setting_is_told_with_the_nearest(alone: Duralite) -> None:
+    (alone.folder / "duralite.toml").write_text("prot = 1\n[limits]\nmax_opn = 1\n")
+    told = alone("config", "show").stderr
+    assert "prot: there is no such setting; did you mean port?" in told
+    assert "limits.max_opn: there is no such setting; did you mean limits.max_open?" in told
+
+
+def test_a_settings_file_that_is_named_must_be_there(alone: Duralite) -> None:
+    done = alone("config", "show", DURALITE_CONFIG="nowhere.toml")
+    assert done.returncode == 2
+    assert "nowhere.toml, which is not there" in done.stderr
 
 
 @pytest.mark.parametrize("types", ["nope:X", "nope", "runtime.settings:Settings", "runtime.settings:Nope"])
