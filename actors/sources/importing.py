@@ -133,7 +133,12 @@ class ImportMethods(Ingest):
         """Import a source again from the file that it was registered with."""
         self._need("parquet_import")
         found = await self._find(source)
-        if found.origin is None or found.type == "sqlite":
+        if found.type == "sqlite" and found.origin is not None:
+            raise InputError(
+                "A registered SQLite file is read where it lies, so there is nothing to refresh.",
+                hint="Query it: the answer is what the file holds at that moment.",
+            )
+        if found.origin is None:
             raise InputError(
                 "This source does not come from a file that can be read again.",
                 hint="Upload the file anew with create, and delete this source.",

@@ -31,6 +31,7 @@ _OUTSIDE = frozenset(
 _NO_FILES = "There are no files here. Keep data in db; results go into the last expression."
 _NO_NETWORK = "There is no network here; reach the outside through tools."
 _FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
+_SCHEMA = re.compile(r"\bfrom\s+(?:pragma_\w+|sqlite_(?:master|schema))\b", re.IGNORECASE)
 _AGGREGATE = re.compile(r"\b(limit|group\s+by|count|sum|avg|min|max|total)\b", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*([a-z]+)", re.IGNORECASE | re.DOTALL)
 _WRITES = frozenset({"insert", "update", "delete", "replace", "create", "drop", "alter"})
@@ -256,7 +257,7 @@ def _unbounded(query: ast.Call) -> bool:
     text = _text(first) if isinstance(first, ast.Constant) else None
     if text is None or _first_word(first) != "select" or _FROM.search(text) is None:
         return False
-    return _AGGREGATE.search(text) is None
+    return _AGGREGATE.search(text) is None and _SCHEMA.search(text) is None
 
 
 def _pasted(node: ast.expr) -> ast.expr | None:

@@ -252,6 +252,8 @@ def test_what_models_get_wrong_is_a_warning(code: str, rule: str, line: int) -> 
         "print(db.query('SELECT count(*) AS n FROM t'))",
         "print(db.query('SELECT * FROM t LIMIT 5'))",
         "db.query('SELECT * FROM t', limit=5)",
+        "db.query(\"SELECT name, type FROM pragma_table_info('t')\")",
+        "db.query('SELECT name FROM sqlite_master')",
         "table = 't'\ndb.query(f'SELECT a FROM {sql.quote_identifier(table)} LIMIT 1')",
         "ids = [1]\nmarks = ','.join('?' * len(ids))\ndb.query(f'SELECT a FROM t WHERE id IN ({marks}) LIMIT 9', ids)",
         "db.exec('INSERT INTO t VALUES (1)')",

@@ -383,6 +383,12 @@ async def test_refresh_reads_a_registered_file_again(files: Path, sources: Stub,
         await sources.live_import(str(make_shop(files)))
 
 
+async def test_a_registered_sqlite_file_has_nothing_to_refresh(files: Path, sources: Stub) -> None:
+    await sources.register(str(make_shop(files)))
+    with pytest.raises(InputError, match="read where it lies"):
+        await sources.refresh("shop")
+
+
 def make_shop(files: Path) -> Path:
     path = files / "shop.db"
     path.write_bytes(SHOP)
