@@ -27,9 +27,11 @@ __all__ = (
     "Status",
     "Table",
     "check_source_name",
+    "clear_failed",
     "delete",
     "every",
     "find",
+    "fitting_name",
     "free_name",
     "insert",
     "look_up",
@@ -219,11 +221,14 @@ def check_source_name(name: str) -> str:
     return name
 
 
-def free_name(tx: Transaction, wanted: str) -> str:
-    """Return a name that is not taken, as near to the wanted one as can be."""
+def fitting_name(wanted: str) -> str:
+    """Return a name that a source may have, as near to the wanted one as can be."""
     base = "".join(c if c.isprintable() else "_" for c in wanted).strip()[: _LONGEST - 10] or "source"
-    if base.casefold() in _RESERVED:
-        base += "_source"
+    return f"{base}_source" if base.casefold() in _RESERVED else base
+
+
+def free_name(tx: Transaction, base: str) -> str:
+    """Return a fitting name that is not taken, with a number behind it where need be."""
     taken = {str(name).casefold() for (name,) in tx.all("SELECT name FROM sources")}
     if base.casefold() not in taken:
         return base
@@ -231,6 +236,19 @@ def free_name(tx: Transaction, wanted: str) -> str:
     while f"{base}_{number}".casefold() in taken:
         number += 1
     return f"{base}_{number}"
+
+
+def clear_failed(tx: Transaction, name: str) -> list[str]:
+    """Remove uploads of that name which never had data, and return their ids: who sends the file again means the same."""
+    failed = [
+        each.id
+        for each in every(tx)
+        if each.status == "error" and not each.version and each.origin is None
+        if each.name.casefold() == name.casefold()
+    ]
+    for source_id in failed:
+        delete(tx, source_id)
+    return failed
 
 
 def insert(tx: Transaction, source: Source) -> None:

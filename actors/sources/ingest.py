@@ -17,7 +17,9 @@ from actors.sources.catalogue import (
     Source,
     Table,
     check_source_name,
+    clear_failed,
     find,
+    fitting_name,
     free_name,
     insert,
     look_up,
@@ -62,13 +64,17 @@ class Ingest(ListingMethods):
 
     async def _add(self, source: Source, name: str | None, *, stem: str | None = None) -> Source:
         checked = None if name is None else check_source_name(name)
+        wanted = checked or fitting_name(stem or _stem(source.label))
 
-        def write(tx: Transaction) -> Source:
-            named = replace(source, name=checked or free_name(tx, stem or _stem(source.label)))
+        def write(tx: Transaction) -> tuple[Source, list[str]]:
+            failed = clear_failed(tx, wanted)
+            named = replace(source, name=checked or free_name(tx, wanted))
             insert(tx, named)
-            return named
+            return named, failed
 
-        added = await self._instance.connection.run(write)
+        added, failed = await self._instance.connection.run(write)
+        for source_id in failed:
+            self._publish("source", {"id": source_id, "status": "deleted"})
         self._tell(added)
         return added
 

@@ -239,6 +239,19 @@ async def test_a_file_that_cannot_be_read_leaves_an_error_and_no_trace(
     assert (await sources.delete("bad"))["deleted"]
 
 
+async def test_a_file_sent_again_takes_the_place_of_one_that_could_not_be_read(
+    sources: Stub, add: Add
+) -> None:
+    for given in ({}, {"name": "mended"}):
+        await add(b"\0" * 10, "mended.csv")
+        again = await add(SALES, "mended.csv", **given)
+        assert (again["name"], again["status"]) == ("mended", "ready")
+        assert (await sources.list_sources(search="mended"))["total"] == 1
+        with pytest.raises(Conflict):
+            await add(SALES, "mended.csv", name="mended")
+        await sources.delete("mended")
+
+
 async def test_unknown_options_are_refused_before_anything_is_kept(sources: Stub, add: Add) -> None:
     with pytest.raises(InputError, match="nosuch"):
         await add(SALES, "sales.csv", options={"nosuch": 1})
