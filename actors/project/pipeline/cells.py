@@ -179,11 +179,17 @@ def is_foreign(node: Sql) -> Sql:
 
 def trimmed(node: Sql) -> Sql:
     """Return a text without the white space around it."""
-    if isinstance(node, exp.Column):
-        # Trimming takes time for each character of the set: most texts need the short one.
-        short = call("trim", node, text("".join(c for c in SPACES if c.isascii())))
-        return when((is_foreign(node), call("trim", node, text(SPACES))), other=short)
-    return call("dl_trim", node)
+    short = call("trim", node, text(SPACES))
+    if not isinstance(node, exp.Column):
+        return short
+    # Trimming takes time for each character of the set: most texts begin and end with a printed one of ASCII. The
+    # last is looked at as a byte, because SQLite ends a text of characters at the first NUL.
+    last = call("substr", cast(node, "BLOB"), integer(-1))
+    firm = both(
+        exp.Between(this=again(node), low=text("!"), high=text("~")),
+        exp.Between(this=last, low=exp.HexString(this="21"), high=exp.HexString(this="7e")),
+    )
+    return when((firm, node), other=short)
 
 
 def only_text(node: Sql, ascii: Sql, function: str) -> Sql:

@@ -219,10 +219,6 @@ def _small(text: str | None) -> str | None:
     return None if text is None else text.lower()
 
 
-def _trim(text: str | None) -> str | None:
-    return None if text is None else text.strip()
-
-
 def _fold(text: str | None) -> str | None:
     return None if text is None else text.casefold()
 
@@ -231,7 +227,6 @@ _BARE: dict[str, Callable[[str | None], str | None]] = {
     "dl_upper": _capitals,
     "dl_lower": _small,
     "dl_fold": _fold,
-    "dl_trim": _trim,
 }
 """Functions that are called for text and NULL alone, and cannot fail on them: they need no guard."""
 
