@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from sqlglot import exp
 
 from .cells import Sql, again, both, call, column, integer, is_null, named, negate, true, when
+from .levels import assemble
 from .table import MAX_COLUMNS, ColumnType, Field, StepError, Table, nearest
 
 __all__ = ("Column", "Draft", "Engine", "Key", "Note", "Values")
@@ -400,11 +401,7 @@ class Draft:
         if limit is None and not offset:
             # Nothing is above to merge with, and SQLite sorts what has a LIMIT in a B-tree, not by merging runs.
             query.set("limit", None)
-        if self._with:
-            levels = [level.copy() for level in self._with]
-            _prune(levels, query)
-            query.set("with_", exp.With(expressions=levels))
-        return query
+        return assemble(self._with, query)
 
     def in_order(self) -> None:
         """Make sure that the rows come in order, for a step that depends on it."""
@@ -436,19 +433,6 @@ class Draft:
             and not (self.order or self._where or self._joins)
             and all(c.plain and c.expr.name == f"c{i}" for i, c in enumerate(self.columns))
         )
-
-
-def _prune(levels: list[exp.CTE], query: exp.Select) -> None:
-    """Leave out of each level what no later one reads: a column that passes a level is copied there."""
-    read: dict[str, set[str]] = {}
-    later: Sql = query
-    for level in reversed(levels):
-        for c in later.find_all(exp.Column):
-            read.setdefault(c.table, {"row_id"}).add(c.name)
-        later = level.this
-        if isinstance(later, exp.Select):
-            wanted = read.get(level.alias, {"row_id"})
-            later.set("expressions", [e for e in later.expressions if e.alias in wanted])
 
 
 def _ordered(key: Key) -> exp.Ordered:
