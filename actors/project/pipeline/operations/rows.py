@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from sqlglot import exp
 
-from ..cells import call, either, integer, is_empty, negate, op, trimmed, when
+from ..cells import call, either, integer, is_empty, is_null, negate, op, trimmed, when
+from ..cells import column as sql_column
 from ..draft import Draft, Key
 from ..step import BaseStep, ColumnName, ColumnNames, Scalar
 from ..table import StepError
@@ -109,20 +110,28 @@ class Deduplicate(BaseStep):
         names = draft.require(self.columns) if self.columns else draft.names
         draft.settle()
         keys = [draft.columns[draft.index(name)].expr for name in names]
-        # What goes away is listed, which is less than what stays: only the keys and the numbers of rows are sorted.
-        number = exp.Window(
-            this=call("row_number"),
-            partition_by=[key.copy() for key in keys],
-            order=exp.Order(expressions=[exp.Ordered(this=draft.row.copy(), nulls_first=True)]),
-        )
-        numbered = exp.Select(
-            expressions=[exp.alias_(draft.row.copy(), "row_id"), exp.alias_(number, "n")]
+        # Groups of more than one row are listed by sorting the keys alone, and of those the first row stays.
+        alike = exp.Select(
+            expressions=[
+                exp.alias_(call("min", draft.row), "row_id"),
+                *(exp.alias_(key.copy(), f"k{i}") for i, key in enumerate(keys)),
+            ]
         ).from_(draft.source)
-        again = exp.Select(expressions=[exp.column("row_id", "twice")]).from_(
-            exp.Subquery(this=numbered, alias=exp.TableAlias(this=exp.to_identifier("twice")))
+        alike.set("group", exp.Group(expressions=[key.copy() for key in keys]))
+        alike.set("having", exp.Having(this=op(call("count", exp.Star()), ">", integer(1))))
+        alike.set("limit", exp.Limit(expression=integer(-1)))
+        # One comparison of two lists, not a condition for each column: SQLite bounds the depth of expressions.
+        same = exp.Is(
+            this=exp.Tuple(expressions=[sql_column(f"k{i}", "alike") for i in range(len(keys))]),
+            expression=exp.Tuple(expressions=[key.copy() for key in keys]),
         )
-        again.set("where", exp.Where(this=op(exp.column("n", "twice"), ">", integer(1))))
-        draft.keep(exp.Not(this=exp.In(this=draft.row.copy(), query=exp.Subquery(this=again))))
+        draft.join(
+            exp.Subquery(this=alike, alias=exp.TableAlias(this=exp.to_identifier("alike"))),
+            kind="left",
+            on=same,
+        )
+        first = sql_column("row_id", "alike")
+        draft.keep(either(is_null(first), op(first, "=", draft.row)))
 
 
 class SortKey(BaseModel):
