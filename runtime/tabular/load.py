@@ -27,6 +27,8 @@ _READERS: dict[FileFormat, str] = {
     "json": "runtime.tabular.records:read_json",
     "parquet": "runtime.tabular.parquet:read_parquet",
 }
+_MARKUP = (b"<!doctype html", b"<html", b"<table", b"<?xml")
+_DATA_ENDS = (".csv", ".tsv", ".txt", ".json", ".ndjson", ".jsonl", ".parquet", ".xlsx", ".xls", ".ods")
 _ZIPPED = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 
@@ -41,6 +43,7 @@ def recognise(path: Path) -> FileFormat:
     if not head:
         raise empty_file()
     if head.startswith(_ZIPPED):
+        _refuse_archive(head)
         return "excel"
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -52,11 +55,28 @@ def recognise(path: Path) -> FileFormat:
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise InputError("The file is compressed.", hint="Unpack it and send what is inside.")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:16].lower().startswith(_MARKUP):
+        raise InputError(
+            "The file is HTML or XML, not a table, whatever its name says.",
+            hint="Open it in a spreadsheet program, save it as XLSX or CSV, and send that.",
+        )
     if text.startswith(b"{") and (b'":' in text or b'" :' in text or text.startswith(b"{}")):
         return "ndjson"
     if text.startswith(b"[") and text[1:].lstrip()[:1] in (b"{", b"[", b"]"):
         return "json"
     return "csv"
+
+
+def _refuse_archive(head: bytes) -> None:
+    """Refuse a ZIP archive of data files: a workbook is one too, and begins with a part of its own."""
+    if head.startswith(b"PK\x03\x04"):
+        length = int.from_bytes(head[26:28], "little")
+        name = head[30 : 30 + length].decode("utf-8", "replace")
+        if name.lower().endswith(_DATA_ENDS):
+            raise InputError(
+                f"The file is a ZIP archive that holds {name!r:.80}.",
+                hint="Unpack it and send what is inside.",
+            )
 
 
 @task

@@ -162,6 +162,23 @@ def test_many_integers_and_then_a_word_are_text_with_the_statistics_of_texts(
     assert (column["min"], column["max"], column["distinct"]) == ("0", "word", None)
 
 
+def test_a_slice_that_changes_one_type_still_tells_those_of_the_other_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.tabular.fill._AHEAD_CELLS", 100)
+    monkeypatch.setattr("runtime.tabular.lines._PIECE", 4_000)
+    table = read(tmp_path, "a,b\n" + "7.50,\n" * 1_000 + "seven,7\n")
+    assert table.kinds == {"a": T, "b": N}
+    assert table.rows[0] == ("7.50", None)
+    assert table.rows[-1] == ("seven", 7)
+
+
+def test_a_row_that_is_kept_aside_for_its_type_has_no_say_in_other_columns(tmp_path: Path) -> None:
+    table = read(tmp_path, "a,b\n1,2\nx,word\n3,4\n", types={"a": "integer"})
+    assert table.kinds == {"a": N, "b": N}
+    assert (table.rows, table.bad) == ([(1, 2), (3, 4)], [3])
+
+
 COUNTED: list[tuple[str, list[str], dict[str, Any]]] = [
     ("few values", ["Rome", "", "Oslo", "Rome"], {}),
     ("few, and at the end many", [*["7", ""] * 3_000, *map(str, range(3_000))], {}),
@@ -271,6 +288,9 @@ REFUSED: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("an image", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256)) * 10, {}, "not text"),
     ("all bytes", bytes(range(256)), {}, "not text"),
     ("a compressed file", b"\x1f\x8b\x08\x00abc", {}, "compressed"),
+    ("an archive", b"PK\x03\x04" + b"\0" * 22 + b"\x09\0\0\0" + b"sales.CSV" + b"\0" * 50, {}, "archive that holds"),
+    ("a page of the web", b"\n<HTML><table><tr><td>1</td></tr></table></html>", {}, "HTML"),
+    ("an old workbook in XML", b'<?xml version="1.0"?><Workbook/>', {}, "XML"),
     ("a database", b"SQLite format 3\0" + b"\0" * 100, {}, "SQLite"),
     ("another encoding than was said", b"a,b\n\xff,1\n", {"encoding": "utf-8"}, "not text"),
     ("an encoding that there is not", b"a,b\n1,2\n", {"encoding": "klingon"}, "no encoding"),
