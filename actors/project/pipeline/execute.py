@@ -22,7 +22,7 @@ from runtime.tabular.columns import Column as Described
 from runtime.tabular.staging import remove_staging
 from runtime.workers.task import Report, task
 
-from .cells import call, column, integer, op, text
+from .cells import call, column, op, text
 from .compile import apply_steps, compile_pipeline, resolver
 from .draft import Draft, Note
 from .engine import RunningEngine, read_table
@@ -221,18 +221,19 @@ def describe(engine: RunningEngine, table: Table, rows: int) -> list[dict[str, A
 
 def _described(engine: RunningEngine, table: Table, first: int, fields: Sequence[Field]) -> list[Described]:
     parts: list[exp.Expression] = [call("count", exp.Star())]
-    for i, f in enumerate(fields, first):
+    for i in range(first, first + len(fields)):
         cell = column(f"c{i}")
-        odd = op(cell, "=", text("")) if f.type == "string" else op(call("typeof", cell), "=", text("real"))
-        counted = integer(0) if f.type not in ("string", "number", "integer") else call("sum", odd)
-        parts += [call("count", cell), counted, call("min", cell), call("max", cell)]
-    row = engine.statistics(table, parts)[0]
+        parts += [call("count", cell), call("min", cell), call("max", cell)]
+    rows, *seen = engine.statistics(table, parts)[0]
+    facts = list(zip(seen[::3], seen[1::3], seen[2::3], strict=True))
+    odd = _odd_cells(
+        engine, table, first, [(f.type, *ends) for f, (_, *ends) in zip(fields, facts, strict=True)]
+    )
     made = []
-    for i, f in enumerate(fields):
-        filled, odd_count, low, high = row[1 + 4 * i : 5 + 4 * i]
+    for i, (f, (filled, low, high)) in enumerate(zip(fields, facts, strict=True)):
         kind = TYPE_KINDS[f.type]
         if f.type in ("number", "integer"):
-            kind = "real" if odd_count or (f.type == "number" and not filled) else "integer"
+            kind = "real" if odd[i] or (f.type == "number" and not filled) else "integer"
         made.append(
             Described(
                 name=f.name,
@@ -240,13 +241,37 @@ def _described(engine: RunningEngine, table: Table, first: int, fields: Sequence
                 type=KIND_TYPES[kind],
                 kind=kind,
                 scale=f.scale if kind == "real" else None,
-                null_count=row[0] - filled,
-                empty_count=(odd_count or 0) if f.type == "string" else 0,
+                null_count=rows - filled,
+                empty_count=odd[i] if f.type == "string" else 0,
                 min=_short(low),
                 max=_short(high),
             )
         )
     return made
+
+
+def _odd_cells(
+    engine: RunningEngine, table: Table, first: int, columns: Sequence[tuple[str, Any, Any]]
+) -> list[int]:
+    """Count empty texts, and numbers with decimals, in columns given as type, least and greatest cell.
+
+    These tell enough of most columns; the others are looked at once more.
+    """
+    odd, looked = [0] * len(columns), {}
+    for i, (kind, low, high) in enumerate(columns):
+        cell = column(f"c{first + i}")
+        # No text comes before the empty one.
+        if kind == "string" and low is not None and (low == "" or not isinstance(low, str)):
+            looked[i] = call("sum", op(cell, "=", text("")))
+        elif kind in ("number", "integer") and low is not None:
+            odd[i] = int(isinstance(low, float) or isinstance(high, float))
+            if not odd[i]:
+                looked[i] = call("sum", op(call("typeof", cell), "=", text("real")))
+    if looked:
+        counted = engine.statistics(table, list(looked.values()))[0]
+        for i, count in zip(looked, counted, strict=True):
+            odd[i] = count
+    return odd
 
 
 def _values(engine: RunningEngine, table: Table, i: int, made: Described, rows: int) -> None:
