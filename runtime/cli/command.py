@@ -28,7 +28,7 @@ from runtime.settings import Settings, config_file
 __all__ = ("Body", "connected", "data_option", "local", "place_options")
 
 Body = Callable[..., Any]
-_SHARED = ("url", "key", "as_json", "quiet")
+_SHARED = ("data", "url", "key", "as_json", "quiet")
 
 
 def local(name: str, *, example: str, passes_on: bool = False) -> Callable[[Body], click.Command]:

@@ -37,7 +37,7 @@ async def ls(client: Client, out: Output, search: str | None, limit: int | None)
     await list_actors(client, out, "project", columns=columns, search=search, limit=limit)
 
 
-@connected("import", example="duralite projects import flights flights.csv --option null_values='[\"NA\"]'")
+@connected("import", example="duralite projects import flights flights.csv --null NA")
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
 @click.option("--from-url", help="Import from this URL instead of a file; the operator allows hosts.")
@@ -46,6 +46,7 @@ async def ls(client: Client, out: Output, search: str | None, limit: int | None)
 @click.option("--header/--no-header", default=None, help="Whether the first row holds names.")
 @click.option("--sheet", help="Sheet of a workbook.")
 @click.option("--range", "cells", help="Part of the file, such as B2:F90.")
+@click.option("--null", "null_values", multiple=True, help="A word that means NULL; may be given again.")
 @click.option("--options", callback=json_object, help="Parse options as a JSON object.")
 @click.option("--preview", is_flag=True, help="Show what an import would find, and import nothing.")
 async def import_(
@@ -60,6 +61,7 @@ async def import_(
 ) -> None:
     """Import a CSV, XLSX, XLS, ODS, NDJSON, JSON or Parquet file in place of a project's rows."""
     given["range"] = given.pop("cells")
+    given["null_values"] = given["null_values"] or None
     wanted = {**options, **{name: value for name, value in given.items() if value is not None}}
     if (file is None) == (from_url is None):
         raise click.UsageError("Give a file, or --from-url.")

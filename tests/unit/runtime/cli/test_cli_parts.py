@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import socket
 import unicodedata
 from pathlib import Path
@@ -135,6 +136,11 @@ def test_help_of_every_command_has_an_example_that_calls_it(
     assert shown.exit_code == 0
     assert f"duralite {' '.join(path)}".strip() in shown.output.partition("Example:")[2]
     if not isinstance(command, click.Group):
+        example = shown.output.partition("Example:")[2].replace("\n", " ")
+        words = shlex.split(example)[1 + len(path) :]
+        known = {spelling for p in command.params for spelling in (*p.opts, *p.secondary_opts)}
+        given = {word for word in words if word.startswith("-") and len(word) > 1}
+        assert command.context_settings.get("ignore_unknown_options") or given <= known
         assert "--json" in shown.output
         assert all(p.help for p in command.params if isinstance(p, click.Option))
 
