@@ -27,6 +27,7 @@ from runtime.errors import ActorClosed, Cancelled, DuraliteError, Unavailable
 from runtime.guard import Guard, internal
 from runtime.limits import Limits
 from runtime.storage.attach import attached
+from runtime.storage.log_space import LogSpace
 from runtime.storage.migrations import Migration, migrate
 from runtime.storage.opening import open_error, open_raw
 from runtime.storage.profiles import Durability
@@ -130,6 +131,7 @@ class Connection:
         self._members: list[Unit] = []
         self._shape = -1
         self._deferred = False
+        self._space = LogSpace(path) if profile is Durability.FULL else None
         self._thread: _Thread | None = None
         self._tx: Transaction | None = None
         self._closing = False
@@ -469,6 +471,8 @@ class Connection:
                 unit.committing = False
             return False
         self.version += 1
+        if self._space is not None:
+            self._space.committed()
         return True
 
     def _call(self, unit: Unit) -> None:
