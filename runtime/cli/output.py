@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import orjson
 from rich.console import Console
@@ -35,6 +35,10 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-
 _LAYOUT = "\n\t"
 _MOST_ROWS = 1_000
 _PIPE_WIDTH = 100_000
+_NARROW = 24
+"""Columns up to this width are never broken."""
+_LEAST = 16
+"""What a wider column needs, broken, to be readable."""
 
 
 def safe(text: str, *, keep: str = "") -> str:
@@ -96,19 +100,38 @@ class Output:
         title: str | None = None,
         null: str = "NULL",
     ) -> None:
-        """Write rows as a table; at most 1,000 of them. Not with --json."""
+        """Write rows as a table; where the terminal is too narrow for one, a line a cell. At most 1,000 rows.
+
+        Not with --json.
+        """
         if self.as_json:
             return
         each = list(rows)
-        numeric = [_is_numeric(row[i] for row in each) for i in range(len(columns))]
-        table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-        for column, right in zip(columns, numeric, strict=True):
-            table.add_column(Text(safe(column)), justify="right" if right else "left", overflow="fold")
-        for row in each[:_MOST_ROWS]:
-            table.add_row(*(_cell(value, null) for value in row))
-        self.console.print(table)
+        heads = [Text(safe(column)) for column in columns]
+        cells = [[_cell(value, null) for value in row] for row in each[:_MOST_ROWS]]
+        widths = [max(cell.cell_len for cell in column) for column in zip(heads, *cells, strict=True)]
+        least = sum(width if width <= _NARROW else _LEAST for width in widths) + 2 * len(widths)
+        if cells and least > self.console.width:
+            self._records(heads, cells)
+        else:
+            numeric = [_is_numeric(row[i] for row in each) for i in range(len(columns))]
+            table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+            for head, right, width in zip(heads, numeric, widths, strict=True):
+                justify: Literal["left", "right"] = "right" if right else "left"
+                table.add_column(head, justify=justify, overflow="fold", no_wrap=width <= _NARROW)
+            for row in cells:
+                table.add_row(*row)
+            self.console.print(table)
         if len(each) > _MOST_ROWS:
             self.note(f"The first {_MOST_ROWS:,} of {len(each):,} rows are shown; --json gives all.")
+
+    def _records(self, heads: Sequence[Text], rows: Iterable[Sequence[Text]]) -> None:
+        width = max(head.cell_len for head in heads)
+        for number, row in enumerate(rows, 1):
+            self.console.print(Text(f"row {number:,}", style="dim"))
+            for head, cell in zip(heads, row, strict=True):
+                gap = " " * (width - head.cell_len + 2)
+                self.console.print(Text(head.plain, style="bold") + Text(gap) + cell, soft_wrap=True)
 
     def facts(self, facts: Mapping[str, Any]) -> None:
         """Write names and values, one a line; not with --json."""

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from runtime.cli import cli, doctor
 from runtime.cli.client import running_service, session_path
@@ -170,6 +171,17 @@ def test_the_doctor_tells_which_package_is_missing_and_how_to_install_it(
     assert found.level == "warning"
     assert "a-package" in found.detail
     assert "pip install 'duralite[data]'" in found.detail
+
+
+@pytest.mark.parametrize(("width", "lines"), [(30, 8), (200, 3)])
+def test_rows_too_wide_for_the_terminal_are_shown_a_line_a_cell(width: int, lines: int) -> None:
+    out = Output()
+    out.console = Console(file=io.StringIO(), width=width)
+    out.table(("year", "carrier", "note"), [[2013, "UA", "x" * 30], [2014, None, "2014-01-01T04:00:00.000Z"]])
+    shown = out.console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(shown) == lines
+    if width == 30:
+        assert shown[:3] == ["row 1", "year     2013", "carrier  UA"]
 
 
 def test_the_penguins_are_the_344_of_the_data_set() -> None:
