@@ -197,19 +197,17 @@ class ReadMethods:
         dataset = dataset_of(tx, pipeline)
         fields = chosen(dataset, columns)
         condition, params = where(dataset, filter)
-        total = dataset.rows if not condition else _count(tx, dataset, condition, params)
         after: int | None = None
         if cursor is not None:
             after, offset = _read_cursor(cursor, dataset.id)
         heads = ", ".join(["row_id", *(quote(f.sql_name) for f in fields)])
         view = quote(dataset.view)
         by_row = sort is None or sort == ""
+        rest, place, places = condition, "LIMIT ? OFFSET ?", [*params, limit, offset]
         if after is not None and by_row:
-            condition += (" AND" if condition else " WHERE") + " row_id > ?"
+            rest += (" AND" if condition else " WHERE") + " row_id > ?"
             place, places = "LIMIT ?", [*params, after, limit]
-        else:
-            place, places = "LIMIT ? OFFSET ?", [*params, limit, offset]
-        sql = f"SELECT {heads} FROM {view}{condition}{order_by(dataset, sort)} {place}"
+        sql = f"SELECT {heads} FROM {view}{rest}{order_by(dataset, sort)} {place}"
         page = select(tx, sql, places, [None, *fields], limit=limit)
         if page.truncated and not page.cells:
             raise LimitExceeded(
@@ -217,7 +215,15 @@ class ReadMethods:
                 hint="Ask for fewer columns, or export the rows.",
                 limit=page.limit,
             )
-        end = offset + len(page.cells)
+        shown = len(page.cells)
+        end = offset + shown
+        if not condition:
+            total = dataset.rows
+        elif rest == condition and not page.truncated and shown < limit and (shown or not offset):
+            # The page looked for more rows in vain: it is the last, and another look at all rows is spared.
+            total = end
+        else:
+            total = _count(tx, dataset, condition, params)
         following = None
         if page.cells and end < total:
             following = _cursor(dataset.id, page.cells[-1][0] if by_row else None, end)

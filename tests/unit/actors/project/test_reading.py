@@ -52,6 +52,24 @@ async def test_cursors_walk_every_row_once(sales: Stub, sort: str | None, filter
     assert len(walked) == (6 if filter is None else 3)
 
 
+@pytest.mark.parametrize("sort", [None, "-amount"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+@pytest.mark.parametrize("offset", [0, 1, 3, 5])
+async def test_every_page_of_a_filter_tells_the_same_total(
+    sales: Stub, offset: int, limit: int, sort: str | None
+) -> None:
+    """Pages that are full, that end early and that lie behind the end, by offset and by cursor."""
+    paid = {"column": "paid", "operator": "equals", "value": True}
+    page = await sales.data(offset=offset, limit=limit, filter=paid, sort=sort)
+    assert len(page.data) == max(0, min(limit, 3 - offset))
+    assert page.pagination.total == 3
+    if page.pagination.next is not None:
+        after = await sales.data(cursor=page.pagination.next, limit=limit, filter=paid, sort=sort)
+        assert after.pagination.total == 3
+    none = {"column": "city", "operator": "equals", "value": "nowhere"}
+    assert (await sales.data(offset=offset, limit=limit, filter=none, sort=sort)).pagination.total == 0
+
+
 async def test_a_cursor_of_other_data_is_told(sales: Stub, load: Import) -> None:
     """After an import in between, a page of the old rows cannot go on in the new."""
     cursor = (await sales.data(limit=2)).pagination.next
