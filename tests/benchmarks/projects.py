@@ -29,6 +29,12 @@ _FILTER = [
     {"column": "amount", "operator": ">", "value": 5_000},
     {"column": "city", "operator": "=", "value": "Berlin"},
 ]
+_FEW = [{"column": "email", "operator": "=", "value": "user7@example.org"}]
+_SCAN = (
+    "SELECT count(*) FROM d WHERE c5 > 5000 AND c4 = 'Berlin'",
+    "SELECT * FROM d WHERE c5 > 5000 AND c4 = 'Berlin' ORDER BY row_id LIMIT 100",
+)
+_LOOK = ("SELECT * FROM d WHERE c3 = 'user7@example.org' ORDER BY row_id LIMIT 100",)
 
 
 def reads(bench: Bench) -> Iterator[Figure]:
@@ -63,21 +69,18 @@ def _figures(
     bare: sqlite3.Connection,
     cursor: str,
 ) -> Iterator[Figure]:
-    scan = (
-        "SELECT count(*) FROM d WHERE c5 > 5000 AND c4 = 'Berlin'",
-        "SELECT * FROM d WHERE c5 > 5000 AND c4 = 'Berlin' ORDER BY row_id LIMIT 100",
-    )
-
-    def plain() -> tuple[float, dict[str, Any]]:
+    def plain(statements: tuple[str, ...]) -> tuple[float, dict[str, Any]]:
         started = time.perf_counter()
-        for sql in scan:
+        for sql in statements:
             bare.execute(sql).fetchall()
         return time.perf_counter() - started, {}
 
     pairs = bench.in_turn(
         {
             "ours": lambda: timed(lambda: project.data(limit=100, filter=_FILTER)),
-            "scan": plain,
+            "scan": partial(plain, _SCAN),
+            "few": lambda: timed(lambda: project.data(limit=100, filter=_FEW)),
+            "look": partial(plain, _LOOK),
             "page": lambda: timed(lambda: project.data(limit=100, cursor=cursor)),
             "columns": lambda: timed(project.columns),
             "random": lambda: timed(lambda: project.sample(kind="random", n=10)),
@@ -85,6 +88,8 @@ def _figures(
     )
     small = (Goal(0.002, at_least=False),)
     yield pairs.figure("filter, its count, a page", case, "s", (Goal(1.15, "scan", at_least=False),))
+    once = (Goal(1.15, "look", at_least=False),)
+    yield pairs.figure("a filter that finds few rows", case, "s", once, ours="few")
     yield pairs.figure("a page at the end, by its cursor", case, "s", small, ours="page")
     yield pairs.figure("columns with their statistics", case, "s", small, ours="columns")
     yield pairs.figure("ten rows by chance", case, "s", (), ours="random")
