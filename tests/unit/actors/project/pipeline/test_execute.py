@@ -71,6 +71,22 @@ async def test_a_pipeline_runs_in_a_worker_and_tells_how_far_it_is(workers: Work
     assert {p.name for p in tmp_path.iterdir()} >= {"out"} and not list(tmp_path.glob("out.*"))
 
 
+def test_statistics_tell_what_is_between_the_ends_of_a_column(tmp_path: Path) -> None:
+    """Decimals anywhere make a column real, and empty texts are counted, whatever its least and greatest cell are."""
+    kinds = [("whole", "number"), ("inner", "number"), ("ends", "number"), ("none", "number"), ("text", "string"),
+             ("blank", "string"), ("unset", "string")]  # fmt: skip
+    rows = [
+        [1, 1, 0.5, None, "a", "", None],
+        [2, 2.5, 2, None, "b", " ", None],
+        [3, 4, 3.5, None, "", "", None],
+    ]
+    source = write_live(tmp_path / "live", Rows(kinds, [*rows, [None] * 7]))
+    described = execute({"source": source, "steps": [], "staging": str(tmp_path / "out")}, silent)["columns"]
+    assert [c["kind"] for c in described] == ["integer", "real", "real", "real", "text", "text", "text"]
+    assert [c["empty_count"] for c in described] == [0, 0, 0, 0, 1, 2, 0]
+    assert [c["null_count"] for c in described] == [1, 1, 1, 4, 1, 1, 4]
+
+
 async def test_a_failure_crosses_from_the_worker_and_leaves_no_file(workers: Workers, tmp_path: Path) -> None:
     steps = [{"operation": "cast_column", "column": "name", "targetType": "number"}]
     args = {"source": write_live(tmp_path / "live", TABLE), "steps": steps, "staging": str(tmp_path / "out")}

@@ -68,6 +68,20 @@ def test_a_column_of_text(step: dict[str, Any], cells: list[Any], expected: list
     assert column("a", one(S, *cells), **(step | ({"columns": ["a"]} if needs else {}))) == expected
 
 
+def test_trimming_removes_all_white_space_that_unicode_knows() -> None:
+    """At either end, around any character, and behind a NUL, at which SQLite's own functions stop."""
+    inner = ["a", "!", "~", "é", "\x7f", "\0", "a\0b", "漢", "a b", "é\u3000é"]
+    blanks = [chr(i) for i in range(0x3100) if chr(i).isspace()]
+    cells = [f"{left}{text}{right}" for text in inner for left, right in
+             [("", ""), *((b, "") for b in blanks), *(("", b) for b in blanks), (" \u2003", "\t\u00a0")]]  # fmt: skip
+    assert column("a", one(S, *cells), operation="trim") == [c.strip() for c in cells]
+    halves = run(
+        one(S, *cells),
+        [{"operation": "split_column", "column": "a", "delimiter": "|", "newColumns": ["x", "y"]}],
+    )
+    assert halves.cells("x") == [c.strip() for c in cells]
+
+
 FILTERS: list[tuple[str, Any, list[Any]]] = [
     ("equals", "b", ["b"]),
     ("not_equals", "b", ["a%", "B", "12", "3.0"]),
