@@ -25,6 +25,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from typing_extensions import TypedDict
 
 from runtime.errors import InputError
+from runtime.reasons import reasons
 
 __all__ = ("HelperView", "MethodSpec", "Parameter", "collect_methods", "method", "spec_of")
 
@@ -34,6 +35,7 @@ HelperView = str
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "_duralite_method"
+_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,28 +187,12 @@ class MethodSpec:
         return f"{self.name}({', '.join(p.name if p.required else f'{p.name}=…' for p in self.parameters)})"
 
     def _refusal(self, error: ValidationError) -> InputError:
-        problems = []
-        for item in error.errors(include_url=False, include_input=False, include_context=False)[:20]:
-            path = ".".join(str(part) for part in item["loc"]) or "(body)"
-            problems.append({"path": path, "reason": _plain_reason(item["type"], item["msg"])})
-        first = problems[0]
-        return InputError(
-            f"{self.name}: {first['path']}: {first['reason']}.",
-            hint=f"Use {self.signature()}.",
-            errors=problems,
-        )
-
-
-def _plain_reason(kind: str, text: str) -> str:
-    match kind:
-        case "missing":
-            return "this field is required"
-        case "extra_forbidden":
-            return "there is no such argument"
-        case "dict_type" | "model_type":
-            return "an object is needed"
-        case _:
-            return text[:1].lower() + text[1:]
+        wrong = [
+            {**each, "path": each["path"] or "(body)"}
+            for each in reasons(error, "argument", [p.name for p in self.parameters])
+        ]
+        told = "; ".join(f"{each['path']}: {each['reason']}" for each in wrong[:_TOLD])
+        return InputError(f"{self.name}: {told}.", hint=f"Use {self.signature()}.", errors=wrong)
 
 
 def collect_methods(cls: type) -> dict[str, MethodSpec]:

@@ -25,10 +25,10 @@ def reasons(error: ValidationError, noun: str, known: Iterable[str] = ()) -> lis
 def _reason(kind: str, text: str, noun: str, path: str, known: list[str]) -> str:
     match kind:
         case "missing":
-            return f"this {noun} is required"
+            return "this field is required"
         case "extra_forbidden":
             near = get_close_matches(path, known, n=1)
-            return f"there is no such {noun}" + (f"; did you mean {near[0]}?" if near else "")
+            return f"there is no such {noun}" + (f", the nearest is {near[0]}" if near else "")
         case "value_error":
             return text.removeprefix("Value error, ")
         case "dict_type" | "model_type":

@@ -58,7 +58,7 @@ def options_of(kind: type[M], given: M | Mapping[str, Any] | None, what: str) ->
         return kind.model_validate(given or {})
     except ValidationError as error:
         wrong = reasons(error, "option", kind.model_fields)
-        first = ": ".join(filter(None, wrong[0].values())).removesuffix("?")
+        first = ": ".join(filter(None, wrong[0].values()))
         raise InputError(
             f"The {what} are not valid: {first}.",
             hint="Options: " + ", ".join(kind.model_fields) + ".",

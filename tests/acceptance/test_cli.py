@@ -322,8 +322,8 @@ def test_a_wrong_settings_file_is_told_and_not_traced(alone: Duralite, text: str
 def test_a_misspelt_setting_is_told_with_the_nearest(alone: Duralite) -> None:
     (alone.folder / "duralite.toml").write_text("prot = 1\n[limits]\nmax_opn = 1\n")
     told = alone("config", "show").stderr
-    assert "prot: there is no such setting; did you mean port?" in told
-    assert "limits.max_opn: there is no such setting; did you mean limits.max_open?" in told
+    assert "prot: there is no such setting, the nearest is port" in told
+    assert "limits.max_opn: there is no such setting, the nearest is limits.max_open" in told
 
 
 def test_a_settings_file_that_is_named_must_be_there(alone: Duralite) -> None:

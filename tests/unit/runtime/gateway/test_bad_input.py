@@ -40,6 +40,7 @@ def _check(answer: httpx.Response, status: int) -> dict[str, Any]:
         (b'{"sql": null}', 422, "string"),
         (b'{"sql": ["SELECT 1"]}', 422, "string"),
         (b'{"sql": "SELECT 1", "extra": 1}', 422, "extra"),
+        (b'{"sq": "SELECT 1"}', 422, "the nearest is sql"),
         (b'{"sql": "SELECT 1", "limit": "5"}', 422, "limit"),
         (b'{"sql": "SELECT 1", "limit": -1}', 422, "limit"),
         (b'{"sql": "SELECT 1", "limit": true}', 422, "limit"),

@@ -73,7 +73,7 @@ def test_a_range_is_read_as_a_spreadsheet_reads_it(
         ({"format": "docx"}, "format"),
         ({"types": {"a": "complex"}}, "types"),
         ({"unheard_of": 1}, "unheard_of"),
-        ({"delimeter": ";"}, "did you mean delimiter"),
+        ({"delimeter": ";"}, "the nearest is delimiter"),
         ({"range": "zz"}, r"valid: range: write it like B2:F90\.$"),
     ],
 )
