@@ -256,7 +256,10 @@ def check(answer: httpx.Response) -> None:
         problem = {"detail": f"The service answered {answer.status_code} {answer.reason_phrase}."}
     problem.setdefault("status", answer.status_code)
     if answer.status_code == 401:
-        problem["hint"] = "Give a key with --key or DURALITE_KEY; `duralite keys create` makes one."
+        problem["hint"] = (
+            "Give a key with --key or DURALITE_KEY. One with the scope admin makes others (`duralite keys create`); "
+            "the first is made on the data folder while no service runs on it."
+        )
     raise ServiceError(problem)
 
 
