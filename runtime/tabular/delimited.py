@@ -1,8 +1,9 @@
 """Rows of a delimited text file, in slices, with the line of every row that does not fit.
 
-The standard library's reader does the cutting: it is the most tolerant, and fast enough. Whole slices pass at
-once; only a slice with a row of another width is read again row by row. A row that spans several lines and does
-not fit is most likely a quote that never closes: its first line alone is set aside, and reading goes on behind it.
+What is plain is cut by the block (`blocks`); the standard library's reader does the rest: it is the most tolerant.
+Whole slices pass at once; only a slice with a row of another width is read again row by row. A row that spans several
+lines and does not fit is most likely a quote that never closes: its first line alone is set aside, and reading goes
+on behind it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from runtime.errors import InputError
+from runtime.tabular.blocks import split
 from runtime.tabular.columns import unique_names
 from runtime.tabular.decode import Encoding, detect
 from runtime.tabular.fill import Slice
@@ -31,6 +33,8 @@ _SAMPLE = 8 << 20
 _SAMPLE_LINES = 600
 _CELLS = 6_000
 _UNFOLDS = 1_000
+# A file is read to its end by the slower reader when more of its blocks than one in so many need it.
+_PLAIN = 4
 _SHOWN = 300
 
 Reject = Callable[[int, str, str], None]
@@ -161,7 +165,7 @@ class Delimited:
             seen = 0
             for piece in _Cutter(self, lines, reject).slices():
                 yield piece
-                seen += len(piece.rows)
+                seen += piece.count
                 if most is not None and seen >= most:
                     return
             self.sha256 = pieces.digest()
@@ -170,14 +174,18 @@ class Delimited:
 
 def _first_lines(path: Path, encoding: Encoding) -> list[str]:
     """Return the first whole lines of a file: some hundreds, or fewer where they are very long."""
-    text = ""
+    parts: list[str] = []
+    size = ends = 0
     with Pieces(path, encoding) as pieces:
-        while len(text) < _SAMPLE and (piece := pieces.read()):
-            text += piece
-            lines = io.StringIO(text, newline="").readlines()
-            if len(lines) > _SAMPLE_LINES:
-                return lines[:_SAMPLE_LINES]
-        lines = io.StringIO(text, newline="").readlines()
+        while size < _SAMPLE and (piece := pieces.read()):
+            parts.append(piece)
+            size += len(piece)
+            ends += max(piece.count("\n"), piece.count("\r"))
+            if ends > _SAMPLE_LINES:
+                break
+        lines = io.StringIO("".join(parts), newline="").readlines()
+        if len(lines) > _SAMPLE_LINES:
+            return lines[:_SAMPLE_LINES]
         if len(lines) > 1 and not lines[-1].endswith("\n") and pieces.read():
             lines.pop()
     return lines
@@ -195,6 +203,7 @@ class _Cutter:
         self._reader = csv.reader(lines.since(self._base + 1), **self._options)
         self._unfolds = 0
         self._width = table.width
+        self._count = max(20, min(2_000, _CELLS // max(1, self._width)))
         self._left, self._right = table._left - 1, table._right
         self._sliced = bool(self._left or self._right)
 
@@ -203,32 +212,78 @@ class _Cutter:
         left = self._skip_rows(table._top - 1 + table.header)
         if left is None:
             return
+        if self._plain():
+            yield from self._blocks()
         most = None if table._last is None else max(0, table._last - (table._top - 1 + table.header))
-        count = max(20, min(2_000, _CELLS // max(1, self._width)))
         while most is None or most > 0:
-            wanted = count if most is None else min(count, most)
-            start = self._base + self._reader.line_num + 1
-            self._lines.forget(start)
-            rows: list[list[str]] = []
-            sound = True
-            try:
-                rows.extend(islice(self._reader, wanted))
-            except (csv.Error, UnicodeError):
-                sound = False
-            if sound and not rows:
+            read = self._slice(self._count if most is None else min(self._count, most))
+            if read is None:
                 return
-            taken = len(rows)
-            if self._sliced:
-                rows = [row[self._left : self._right] for row in rows]
-            if sound and not table.encoding.damaged and set(map(len, rows)) == {self._width}:
-                yield Slice(rows, lambda start=start, n=taken: self._lines_of(start, n))  # type: ignore[misc]
-            else:
-                kept, taken = self._carefully(start, wanted)
-                if kept:
-                    numbers = [number for number, _ in kept]
-                    yield Slice([row for _, row in kept], lambda numbers=numbers: numbers)  # type: ignore[misc]
+            piece, taken = read
+            if piece is not None:
+                yield piece
             if most is not None:
                 most -= taken
+
+    def _plain(self) -> bool:
+        table = self._table
+        return not (table.options.bounded or table.options.comment is not None or table.encoding.damaged)
+
+    @property
+    def _line(self) -> int:
+        """The number of the line at which the reader stands."""
+        return self._base + self._reader.line_num + 1
+
+    def _blocks(self) -> Iterator[Slice]:
+        """Yield blocks that are cut as a whole, and slices of those that cannot be, to the end or until these are many."""
+        lines, dialect, width = self._lines, self._table.dialect, self._width
+        cut = missed = 0
+        start = self._line
+        while text := lines.text(start) or lines.more():
+            columns = split(text, dialect, width) if len(text) <= MAX_CELL else None
+            end = lines.next
+            if columns is not None:
+                yield self._whole(columns, start)
+                cut, start = cut + 1, end
+                lines.forget(start)
+                continue
+            missed += 1
+            self._resume(start)
+            if missed > _PLAIN and missed * _PLAIN > cut:
+                return
+            while self._line < end:
+                read = self._slice(self._count)
+                if read is None:
+                    return
+                if read[0] is not None:
+                    yield read[0]
+            start = self._line
+        self._resume(start)
+
+    def _whole(self, columns: list[list[str]], start: int) -> Slice:
+        count = len(columns[0])
+        return Slice(columns, count, lambda: self._lines_of(start, count))
+
+    def _slice(self, wanted: int) -> tuple[Slice | None, int] | None:
+        """Read up to so many rows: return those that fit, and how many there were; None at the end."""
+        start = self._line
+        self._lines.forget(start)
+        rows: list[list[str]] = []
+        sound = True
+        try:
+            rows.extend(islice(self._reader, wanted))
+        except (csv.Error, UnicodeError):
+            sound = False
+        taken = len(rows)
+        if sound and not rows:
+            return None
+        if self._sliced:
+            rows = [row[self._left : self._right] for row in rows]
+        if sound and not self._table.encoding.damaged and set(map(len, rows)) == {self._width}:
+            return Slice.of(rows, lambda: self._lines_of(start, taken)), taken
+        kept, taken = self._carefully(start, wanted)
+        numbers = [number for number, _ in kept]
+        return (Slice.of([row for _, row in kept], lambda: numbers) if kept else None), taken
 
     def _skip_rows(self, count: int) -> int | None:
         """Leave rows out, blank ones not counted in a table that nobody bounded."""

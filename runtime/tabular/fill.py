@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from typing import Any
 
 from runtime.tabular.columns import KIND_TYPES, TYPE_KINDS, Column, Kind, Statistics, samples
@@ -30,13 +30,19 @@ class Again(Exception):
 
 @dataclass(slots=True)
 class Slice:
-    """Some rows, all of one width. `lines` tells where each stands in the file, when somebody asks.
+    """Some rows, column by column. `lines` tells where each row stands in the file, when somebody asks.
 
     Rows before a source found another column are narrower than those after.
     """
 
-    rows: Sequence[Sequence[Any]]
+    columns: Sequence[Sequence[Any]]
+    count: int
     lines: Callable[[], Sequence[int]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Any]], lines: Callable[[], Sequence[int]]) -> Slice:
+        """Make a slice of rows that are all of one width."""
+        return cls(list(zip(*rows, strict=True)), len(rows), lines)
 
 
 class Filler(ABC):
@@ -153,8 +159,9 @@ def fill(
             table.store(pieces, on_rows)
             break
         except Again:
+            table.look(table.taking)
             for piece in pieces:
-                table.look(piece)
+                table.look(table.fitting(piece))
             kinds = ["text" if column.kind == "empty" else column.kind for column in table.columns]
             mixed = [(column.mixed, column.odd) for column in table.columns]
             staging.restart()
@@ -182,6 +189,8 @@ class _Table:
         self._staging = staging
         self._kinds = kinds
         self.columns: list[Filler] = []
+        self.taking = Slice((), 0, tuple)
+        """The slice that is being stored: where one column cannot go on, the others have not seen all of it."""
         self._grow()
 
     def _grow(self) -> None:
@@ -197,39 +206,32 @@ class _Table:
         ahead: list[Slice] = []
         seen = 0
         for piece in pieces:
-            self.look(piece)
-            if any(column.must_fit for column in self.columns):
-                # Where they stand cannot be told any more once more is read.
-                piece.lines = _fixed(piece.lines())
-            ahead.append(piece)
-            seen += len(piece.rows) * len(self.columns)
+            ahead.append(self.fitting(piece))
+            self.look(ahead[-1])
+            seen += piece.count * len(self.columns)
             if seen >= _AHEAD_CELLS:
                 break
         ahead.reverse()
         while ahead:
             self._take(ahead.pop())
         for piece in pieces:
-            self._take(piece)
+            self._take(self.fitting(piece))
             on_rows(self._staging.rows)
         if any(column.kind == "empty" and column.nulls for column in self.columns):
             raise Again
 
     def look(self, piece: Slice) -> None:
         """Widen the kinds of all columns to what a slice holds, without storing it."""
-        self._grow()
-        for column, raw in zip(self.columns, zip(*piece.rows, strict=True), strict=False):
+        for column, raw in zip(self.columns, piece.columns, strict=False):
             if column.forced is None:
                 column.look(raw)
 
     def _take(self, piece: Slice) -> None:
-        self._grow()
-        rows = piece.rows
-        if any(column.must_fit for column in self.columns):
-            rows = self._fitting(piece)
-        if not rows:
+        if not piece.count:
             return
+        self.taking = piece
         stored: list[Sequence[Any]] = []
-        for column, raw in zip(self.columns, zip(*rows, strict=True), strict=False):
+        for column, raw in zip(self.columns, piece.columns, strict=False):
             if column.must_fit and column.forced is not None:
                 values, _ = column.forced_values(raw, column.forced)
                 column.see(values, values.count(None), 0, self._staging.rows)
@@ -237,13 +239,14 @@ class _Table:
             else:
                 stored.append(column.take(raw, self._staging.rows))
         for column in self.columns[len(stored) :]:
-            stored.append(column.take([None] * len(rows), self._staging.rows))
-        self._staging.add(stored, len(rows))
+            stored.append(column.take([None] * piece.count, self._staging.rows))
+        self._staging.add(stored, piece.count)
 
-    def _fitting(self, piece: Slice) -> Sequence[Sequence[Any]]:
+    def fitting(self, piece: Slice) -> Slice:
         """Return the rows whose cells have the types that were asked for; the others are kept aside."""
+        self._grow()
         wrong: dict[int, str] = {}
-        for column, raw in zip(self.columns, zip(*piece.rows, strict=True), strict=False):
+        for column, raw in zip(self.columns, piece.columns, strict=False):
             if column.must_fit and column.forced is not None:
                 for place in column.forced_values(raw, column.forced)[1]:
                     cell = column.shown(raw[place])
@@ -251,16 +254,15 @@ class _Table:
                         place, f"Column {column.name!r:.80}: {cell!r:.80} is no {column.forced} value."
                     )
         if not wrong:
-            return piece.rows
+            return piece
         lines = piece.lines()
         for place in sorted(wrong):
-            cells = zip(self.columns, piece.rows[place], strict=False)
-            self._staging.reject(lines[place], wrong[place], ",".join(c.shown(cell) for c, cell in cells))
-        return [row for place, row in enumerate(piece.rows) if place not in wrong]
-
-
-def _fixed(lines: Sequence[int]) -> Callable[[], Sequence[int]]:
-    return lambda: lines
+            cells = zip(self.columns, piece.columns, strict=False)
+            text = ",".join(column.shown(raw[place]) for column, raw in cells)
+            self._staging.reject(lines[place], wrong[place], text)
+        kept = [place not in wrong for place in range(piece.count)]
+        fitting = [list(compress(raw, kept)) for raw in piece.columns]
+        return Slice(fitting, piece.count - len(wrong), lambda: list(compress(lines, kept)))
 
 
 def _mixed(column: Filler) -> str:

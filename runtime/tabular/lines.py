@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +15,14 @@ from typing import Self
 from runtime.errors import LimitExceeded
 from runtime.tabular.decode import Encoding, undecodable
 
-__all__ = ("Lines", "Pieces")
+__all__ = ("Lines", "Pieces", "count_lines")
 
-_PIECE = 1 << 18
+_PIECE = 1 << 16
 _LINE = 16 << 20
 
 
 class Pieces:
-    """The text of a file in pieces of 256 KiB, decoded strictly unless the encoding says that it is damaged."""
+    """The text of a file in pieces of 64 KiB, decoded strictly unless the encoding says that it is damaged."""
 
     def __init__(self, path: Path, encoding: Encoding) -> None:
         self._file = path.open("rb", buffering=0)
@@ -66,58 +66,112 @@ class Pieces:
         return self._digest.hexdigest()
 
 
+class _Kept:
+    """Some whole lines of a text, of which the first has a number."""
+
+    __slots__ = ("_comment", "_lines", "after", "first", "text")
+
+    def __init__(self, first: int, text: str, comment: str | None) -> None:
+        self.first = first
+        self.text = text
+        self.after = first + count_lines(text)
+        self._comment = comment
+        self._lines: list[str] | None = None
+
+    def since(self, number: int) -> Iterable[str]:
+        """Return the lines from one on, each with its end."""
+        if number <= self.first and self._lines is None and self._comment is None:
+            return self._stream()
+        return self.lines()[max(0, number - self.first) :]
+
+    def _stream(self) -> io.StringIO:
+        # To look for one kind of end is faster than to look for all.
+        return io.StringIO(self.text, newline="" if "\r" in self.text else "\n")
+
+    def lines(self) -> list[str]:
+        """Return all lines."""
+        if self._lines is None:
+            self._lines = self._stream().readlines()
+            if self._comment is not None:
+                # A blank line in its place keeps the count of lines.
+                self._lines = ["\n" if line.startswith(self._comment) else line for line in self._lines]
+        return self._lines
+
+
 class Lines:
     """The lines of a text, in blocks of which the last few are kept, so that a slice can be read again."""
 
-    def __init__(self, pieces: Pieces, comment: str | None) -> None:
+    def __init__(self, pieces: Pieces, comment: str | None, *, keep: bool = True) -> None:
         self._pieces = pieces
         self._comment = comment
-        self._blocks: deque[tuple[int, list[str]]] = deque()
-        self._next = 1
+        self._keep = keep
+        self._blocks: deque[_Kept] = deque()
         self._rest = ""
+        self.next = 1
+        """The number of the first line that was not read yet."""
 
     def all(self) -> Iterator[str]:
-        """Yield lines from where the last reading of all stopped."""
-        return chain.from_iterable(self._read())
+        """Yield the lines that were not read yet."""
+        return self.since(self.next)
 
-    def _read(self) -> Iterator[list[str]]:
-        while lines := self._block():
-            self._blocks.append((self._next, lines))
-            self._next += len(lines)
+    def since(self, number: int) -> Iterator[str]:
+        """Yield the kept lines from one on, and then those that follow, whoever else reads on meanwhile."""
+        return chain.from_iterable(self._since(number))
+
+    def _since(self, number: int) -> Iterator[Iterable[str]]:
+        while True:
+            block = next((b for b in self._blocks if number < b.after), None) or self._block()
+            if block is None:
+                return
+            lines, number = block.since(number), block.after
             yield lines
 
-    def _block(self) -> list[str]:
-        parts, size, ended = [self._rest], len(self._rest), False
-        while not ended:
-            text = self._pieces.read()
-            ended = not text
+    def more(self) -> str:
+        """Read a block of whole lines and return it, empty at the end."""
+        block = self._block()
+        return "" if block is None else block.text
+
+    def _block(self) -> _Kept | None:
+        text = self._text()
+        if not text:
+            return None
+        block = _Kept(self.next, text, self._comment)
+        self.next = block.after
+        if self._keep:
+            self._blocks.append(block)
+        return block
+
+    def _text(self) -> str:
+        """Return the next text that ends with a line."""
+        parts, size = [self._rest], len(self._rest)
+        self._rest = ""
+        while text := self._pieces.read():
             parts.append(text)
             size += len(text)
             if "\n" in text or "\r" in text:
-                break
+                whole = "".join(parts)
+                # A lone return at the end may be the first half of an end of line.
+                end = max(whole.rfind("\n"), whole.rfind("\r", 0, len(whole) - 1)) + 1
+                if end:
+                    self._rest = whole[end:]
+                    return whole[:end]
+                parts = [whole]
             if size > _LINE:
                 raise LimitExceeded(
-                    f"Line {self._next:,} is longer than {_LINE:,} characters.",
+                    f"Line {self.next:,} is longer than {_LINE:,} characters.",
                     hint="The file may not be delimited text. Give its delimiter and quote, or its format.",
                 )
-        lines = io.StringIO("".join(parts), newline="").readlines()
-        self._rest = ""
-        # A lone return at the end may be the first half of an end of line.
-        if lines and not ended and not lines[-1].endswith("\n"):
-            self._rest = lines.pop()
-            if not lines:
-                return self._block()
-        if self._comment is not None:
-            # A blank line in its place keeps the count of lines.
-            lines = ["\n" if line.startswith(self._comment) else line for line in lines]
-        return lines
+        return "".join(parts)
 
-    def since(self, number: int) -> Iterator[str]:
-        """Yield the kept lines from one on, and then those that follow."""
-        kept = [
-            lines[max(0, number - first) :] for first, lines in self._blocks if number < first + len(lines)
-        ]
-        return chain(chain.from_iterable(kept), self.all())
+    def text(self, number: int) -> str:
+        """Return the text of the kept lines from one on."""
+        kept = [b for b in self._blocks if number < b.after]
+        if not kept:
+            return ""
+        begun = (
+            kept[0].text if number <= kept[0].first else "".join(kept[0].lines()[number - kept[0].first :])
+        )
+        return begun + "".join(b.text for b in kept[1:])
 
     def line(self, number: int) -> str:
         """Return one kept line."""
@@ -126,5 +180,13 @@ class Lines:
     def forget(self, number: int) -> None:
         """Let go of what lies wholly before a line."""
         blocks = self._blocks
-        while blocks and blocks[0][0] + len(blocks[0][1]) <= number:
+        while blocks and blocks[0].after <= number:
             blocks.popleft()
+
+
+def count_lines(text: str) -> int:
+    """Return the number of lines of a text, the last of which may have no end."""
+    count = text.count("\n")
+    if "\r" in text:
+        count += text.count("\r") - text.count("\r\n")
+    return count + (text != "" and not text.endswith(("\n", "\r")))

@@ -223,7 +223,7 @@ def _read(request: Request, raw: Any) -> Found:
             if len(places) != len(described):
                 rows = [row[places.start : places.stop] for row in rows]
             first = top + seen
-            yield Slice(rows, lambda first=first, n=len(rows): range(first, first + n))  # type: ignore[misc]
+            yield Slice.of(rows, lambda first=first, n=len(rows): range(first, first + n))  # type: ignore[misc]
             seen += len(rows)
             if request.most is not None and seen >= request.most:
                 return

@@ -111,7 +111,7 @@ class _Records:
         for row in rows:
             if len(row) < width:
                 row.extend([None] * (width - len(row)))
-        return Slice(rows, lambda: numbers)
+        return Slice.of(rows, lambda: numbers)
 
 
 def _read(request: Request, source: Any) -> Found:
@@ -143,7 +143,7 @@ def _once(request: Request, source: Any, *, thorough: bool) -> Found:
 
 
 def _lines(records: _Records) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(Lines(records.pieces, None).all(), 1):
+    for number, line in enumerate(Lines(records.pieces, None, keep=False).all(), 1):
         text = line.strip()
         if not text:
             continue

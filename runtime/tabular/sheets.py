@@ -171,7 +171,7 @@ class _Sheet:
         self._ended = False
         while piece := list(islice(rows, count)):
             numbers = [number for number, _ in piece]
-            yield Slice([row for _, row in piece], lambda numbers=numbers: numbers)  # type: ignore[misc]
+            yield Slice.of([row for _, row in piece], lambda numbers=numbers: numbers)  # type: ignore[misc]
             seen += len(piece)
             if self._request.most is not None and seen >= self._request.most:
                 return

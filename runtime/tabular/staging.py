@@ -22,8 +22,8 @@ MAX_COLUMNS = 1_999
 
 _REJECTS_KEPT = 10_000
 _REJECT_TEXT = 2_000
-_PAGE = 4_096
-_CACHE = 8_000 * 1024
+_PAGE = 16_384
+_CACHE = 4_000 * 1024
 # Several rows go in with one statement: what a statement costs beside its values is then paid once for all of them.
 _ROWS, _PARAMETERS = 50, 500
 
@@ -94,6 +94,10 @@ class Staging:
 
     def add(self, columns: Sequence[Sequence[Any]], count: int) -> None:
         """Append a slice of rows, given column by column."""
+        if not self.width:
+            self._raw.executemany("INSERT INTO d DEFAULT VALUES", [()] * count)
+            self.rows += count
+            return
         width, step = self.width, self.width * self._together
         cells: list[Any] = [None] * (count * width)
         for place, column in enumerate(columns):

@@ -15,7 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import DuraliteError
+from runtime.tabular.blocks import split
 from runtime.tabular.load import load
+from runtime.tabular.sniff import Dialect
 from runtime.tabular.write import write
 
 NUMBERS = st.one_of(
@@ -97,14 +99,14 @@ def same(one: str, other: str) -> bool:
 
 def loaded(source: Path, staging: Path, options: dict[str, Any], *, ahead: bool) -> dict[str, Any]:
     """Load with or without a look ahead at all rows, and in slices of a few of them."""
-    from runtime.tabular import delimited, fill
+    from runtime.tabular import delimited, fill, lines
 
-    before = fill._AHEAD_CELLS, delimited._CELLS
+    before = fill._AHEAD_CELLS, delimited._CELLS, lines._PIECE
     try:
-        fill._AHEAD_CELLS, delimited._CELLS = (1_000_000 if ahead else 1), 1
+        fill._AHEAD_CELLS, delimited._CELLS, lines._PIECE = (1_000_000 if ahead else 1), 1, 64
         return load({"path": str(source), "options": options, "staging": str(staging)}, lambda _: None)
     finally:
-        fill._AHEAD_CELLS, delimited._CELLS = before
+        fill._AHEAD_CELLS, delimited._CELLS, lines._PIECE = before
 
 
 @given(data=st.one_of(st.binary(max_size=300), st.text("a1,;\t\"\n\r'| #", max_size=120).map(str.encode)))
@@ -130,3 +132,26 @@ def test_any_bytes_are_a_table_or_one_clear_error(data: bytes) -> None:
         assert width == len(told["columns"])
         names = [column["name"].casefold() for column in told["columns"]]
         assert len(set(names)) == len(names)
+
+
+@given(
+    text=st.text("a1,; \r\n\"'\x1e", max_size=40).map(lambda text: text + "\n"),
+    width=st.integers(1, 4),
+    dialect=st.builds(
+        Dialect,
+        st.sampled_from([",", ";", " "]),
+        st.sampled_from(['"', "'", None]),
+        st.booleans(),
+        st.booleans(),
+    ),
+)
+@example(text="1,2,3\n4\n5\n6,7,8\n", width=3, dialect=Dialect())
+@example(text="1,2\n\n", width=1, dialect=Dialect(";"))
+@settings(max_examples=2_000, deadline=None)
+def test_what_is_cut_by_the_block_is_what_the_reader_makes_of_it(
+    text: str, width: int, dialect: Dialect
+) -> None:
+    columns = split(text, dialect, width)
+    if columns is not None:
+        rows = list(csv.reader(io.StringIO(text, newline=""), **dialect.reader_options(), strict=True))
+        assert list(zip(*columns, strict=True)) == [tuple(row) for row in rows]

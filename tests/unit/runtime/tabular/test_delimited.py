@@ -241,6 +241,46 @@ def test_a_quote_that_never_closes_costs_its_own_line_only(place: str, tmp_path:
     assert [row[0] for row in table.rows] == [n for n in range(1, 1_001) if n != at + 1]
 
 
+@pytest.mark.parametrize("comment", [None, "#"], ids=["by the block", "by the reader"])
+def test_no_row_is_lost_where_a_row_is_read_a_second_time_across_a_block(
+    comment: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second reader takes more of the file than the first one had; the first goes on where it was."""
+    monkeypatch.setattr("runtime.tabular.lines._PIECE", 64)
+    lines = [f"{n}\t\t{n / 4}" for n in range(200)]
+    lines[88] = '"open\t"open\t"open'
+    table = read(tmp_path, "a\tb\tc\n" + "\n".join(lines) + "\n", comment=comment)
+    assert table.bad == [90]
+    assert [row[0] for row in table.rows] == [n for n in range(200) if n != 88]
+
+
+PLAIN: list[tuple[str, str, list[tuple[Any, ...]]]] = [
+    ("nothing but lines", "a,b\n1,x\n2,y\n", [(1, "x"), (2, "y")]),
+    ("ends of two characters", "a,b\r\n1,x\r\n2,y\r\n", [(1, "x"), (2, "y")]),
+    ("no end of the last line", "a,b\n1,x\n2,y", [(1, "x"), (2, "y")]),
+    ("a blank line", "a,b\n1,x\n\n2,y\n", [(1, "x"), (2, "y")]),
+    ("blank lines of one column", "a\n1\n\n2\n", [(1,), (2,)]),
+    ("two short rows like one", "a,b,c\n1,x,y\n2\n3\n4,z,w\n", [(1, "x", "y"), (4, "z", "w")]),
+    ("quotes among them", 'a,b\n1,x\n2,"y,\nz"\n3,w\n', [(1, "x"), (2, "y,\nz"), (3, "w")]),
+    ("a return inside a line", "a,b\n1,x\r2,y\n3,z\n", [(1, "x"), (2, "y"), (3, "z")]),
+    ("empty cells", "a,b\n,\n,y\n1,\n", [(None, ""), (None, "y"), (1, "")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [8, 1 << 16])
+@pytest.mark.parametrize(("name", "text", "rows"), PLAIN, ids=[item[0] for item in PLAIN])
+def test_a_file_is_the_same_table_in_blocks_of_any_size(
+    name: str,
+    text: str,
+    rows: list[tuple[Any, ...]],
+    size: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runtime.tabular.lines._PIECE", size)
+    assert read(tmp_path, text, delimiter=",").rows == rows
+
+
 def test_many_quotes_that_never_close_take_no_quadratic_time(tmp_path: Path) -> None:
     table = read(tmp_path, "id,text\n" + '1,"open\n' * 20_001)
     assert table.told["rejected"] + len(table.rows) > 0

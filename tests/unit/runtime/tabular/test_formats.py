@@ -205,6 +205,14 @@ def test_json_that_is_none_has_one_clear_error(text: str, tmp_path: Path) -> Non
     assert not (tmp_path / "staging.sqlite").exists()
 
 
+@pytest.mark.parametrize("count", [2, 30_000])
+def test_records_without_a_key_are_no_table_and_rows_once_there_is_one(count: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no records"):
+        read(tmp_path, "{}\n" * count, format="ndjson")
+    table = read(tmp_path, "{}\n" * count + '{"a": 1}\n', format="ndjson")
+    assert table.rows == [*[(None,)] * count, (1,)]
+
+
 def test_parquet_keeps_types(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     duckdb.sql(
