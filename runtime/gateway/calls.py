@@ -336,8 +336,7 @@ def missing_scope(scope: str) -> Forbidden:
     )
 
 
-def not_allowed(method: str, allow: tuple[str, ...]) -> MethodNotAllowed:
-    """Return the error of an HTTP method that a path does not answer."""
-    return MethodNotAllowed(
-        f"This path does not answer {method[:20]}.", hint="Use " + " or ".join(allow) + ".", allow=list(allow)
-    )
+def not_allowed(method: str, allow: tuple[str, ...], advice: str = "") -> MethodNotAllowed:
+    """Return the error of an HTTP method that a path does not answer; `advice` is added to its hint."""
+    hint = f"Use {' or '.join(allow)}. {advice}".strip()
+    return MethodNotAllowed(f"This path does not answer {method[:20]}.", hint=hint, allow=list(allow))

@@ -34,6 +34,7 @@ from runtime.settings import Settings
 __all__ = ("CreateKey", "Pages", "actor_facts", "key_facts")
 
 _COUNT: TypeAdapter[int] = TypeAdapter(int)
+_MAKE = "Nothing is made beforehand: the first call, POST /v1/{}/{{name}}/{{method}}, makes what it names."
 
 
 class CreateKey(BaseModel):
@@ -108,7 +109,7 @@ class Pages:
 
     async def _list(self, x: Exchange, type_name: str) -> None:
         actor_type = self._host.registry.get(type_name)
-        _allow(x, "GET", "HEAD")
+        _allow(x, "GET", "HEAD", advice=_MAKE.format(type_name))
         _need(x, "read")
         assert x.grant is not None
         given = query_arguments(x.scope["query_string"], frozenset({"cursor", "q"}))
@@ -126,7 +127,7 @@ class Pages:
 
     async def _actor(self, x: Exchange, type_name: str, name: str) -> None:
         actor_type = self._host.registry.get(type_name)
-        _allow(x, "GET", "HEAD", "DELETE")
+        _allow(x, "GET", "HEAD", "DELETE", advice=_MAKE.format(type_name))
         _need(x, "write" if x.method == "DELETE" else "read")
         assert x.grant is not None
         query_arguments(x.scope["query_string"], frozenset())
@@ -256,9 +257,9 @@ def key_facts(record: KeyRecord) -> dict[str, Any]:
     }
 
 
-def _allow(x: Exchange, *methods: str) -> None:
+def _allow(x: Exchange, *methods: str, advice: str = "") -> None:
     if x.method not in methods:
-        raise not_allowed(x.method, methods)
+        raise not_allowed(x.method, methods, advice)
 
 
 def _need(x: Exchange, scope: str) -> None:

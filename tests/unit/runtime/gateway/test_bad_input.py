@@ -95,6 +95,14 @@ async def test_a_bad_body_is_refused_with_a_hint(
         assert says in str(problem)
 
 
+@pytest.mark.parametrize("path", ["/v1/notes", "/v1/notes/a"])
+async def test_who_wants_to_make_an_actor_is_told_that_its_first_call_does(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    problem = _check(await client.post(path, json={}), 405)
+    assert "the first call, POST /v1/notes/{name}/{method}" in problem["hint"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
