@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from runtime.tabular.columns import Column
 from runtime.tabular.options import ParseOptions, options_of
@@ -18,15 +18,12 @@ __all__ = ("Loaded", "Preview", "load", "parse_options", "preview", "whole")
 _PREVIEW_S = 30.0
 
 
-@dataclass(slots=True)
-class Loaded:
-    """What a load found. `rejects` holds the first 20 rows kept aside ({line, reason, text}); the staging file
-    has up to 10,000 of them. `stored_bytes` is the staging file's size, `sha256` that of the file read."""
+@dataclass(slots=True, kw_only=True)
+class _Read:
+    """What was found about a file while it was read."""
 
     format: str
-    rows: int
     columns: list[Column]
-    rejected: int = 0
     rejects: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     dialect: dict[str, Any] | None = None
@@ -34,50 +31,39 @@ class Loaded:
     header: bool | None = None
     sheet: str | None = None
     sheets: list[dict[str, Any]] = field(default_factory=list)
-    sha256: str | None = None
     bytes: int = 0
-    stored_bytes: int = 0
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data."""
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, data: Mapping[str, Any]) -> Loaded:
+    def from_plain(cls, data: Mapping[str, Any]) -> Self:
         """Return what `plain` made plain."""
-        known = {k: v for k, v in data.items() if k in cls.__slots__}
+        known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
         return cls(**{**known, "columns": [Column.from_plain(c) for c in data["columns"]]})
 
 
-@dataclass(slots=True)
-class Preview:
+@dataclass(slots=True, kw_only=True)
+class Loaded(_Read):
+    """What a load found. `rejects` holds the first 20 rows kept aside ({line, reason, text}); the staging file
+    has up to 10,000 of them. `stored_bytes` is the staging file's size, `sha256` that of the file read."""
+
+    rows: int
+    rejected: int = 0
+    sha256: str | None = None
+    stored_bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Preview(_Read):
     """The first rows of a file as a load would store them, each a list in the order of `columns`.
 
     `complete` tells that there are no others. Types and statistics are those of the rows looked at only.
     """
 
-    format: str
-    columns: list[Column]
     rows: list[list[Any]]
     complete: bool
-    rejects: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    dialect: dict[str, Any] | None = None
-    encoding: str | None = None
-    header: bool | None = None
-    sheet: str | None = None
-    sheets: list[dict[str, Any]] = field(default_factory=list)
-    bytes: int = 0
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_plain(cls, data: Mapping[str, Any]) -> Preview:
-        """Return what `plain` made plain."""
-        known = {k: v for k, v in data.items() if k in cls.__slots__}
-        return cls(**{**known, "columns": [Column.from_plain(c) for c in data["columns"]]})
 
 
 def parse_options(options: ParseOptions | Mapping[str, Any] | None) -> ParseOptions:
