@@ -28,7 +28,7 @@ __all__ = ("read_sheet",)
 _UNZIPPED = 2 << 30
 _ENTRIES = 10_000
 _ROWS = 1 << 20
-_CELLS = 16_000
+_CELLS = 6_000
 _LOOK = 200
 
 
@@ -129,15 +129,15 @@ class _Sheet:
         return found
 
     def _rows(self) -> Iterator[tuple[int, list[Any]]]:
-        """Yield (number in the sheet, cells) of the rows that are asked for, blank ones left out; '' is None."""
-        number = 0
+        """Yield (number in the sheet, cells) of the rows that are asked for, blank ones left out; '' is an empty cell."""
+        cut = self._pad or self._from or self._to is not None
         for number, cells in enumerate(self._sheet.iter_rows(), 1):
             if number < self._top:
                 continue
             if self._last is not None and number > self._last:
                 return
-            row = [None] * self._pad + [None if c == "" else c for c in cells[self._from : self._to]]
-            if any(c is not None for c in row):
+            row = [""] * self._pad + cells[self._from : self._to] if cut else cells
+            if row.count("") < len(row):
                 yield number, row
 
     def _start(self, head: list[list[Any]]) -> int:
@@ -171,11 +171,20 @@ class _Sheet:
         self._ended = False
         while piece := list(islice(rows, count)):
             numbers = [number for number, _ in piece]
-            yield Slice.of([row for _, row in piece], lambda numbers=numbers: numbers)  # type: ignore[misc]
+            columns = [_empty(cells) for cells in zip(*[row for _, row in piece], strict=True)]
+            yield Slice(columns, len(piece), lambda numbers=numbers: numbers)  # type: ignore[misc]
             seen += len(piece)
             if self._request.most is not None and seen >= self._request.most:
                 return
         self._ended = True
+
+
+def _empty(cells: Sequence[Any]) -> Sequence[Any]:
+    """Return a slice of a column with None for its empty cells, unless it holds other texts, among which they are one."""
+    types = set(map(type, cells))
+    if str not in types or (len(types) == 1 and any(cells)):
+        return cells
+    return [None if c == "" else c for c in cells]
 
 
 def _is_header(first: Sequence[Any], texts: list[list[str]]) -> bool:

@@ -93,19 +93,26 @@ class ValueColumn(Filler):
 
     def look(self, raw: Sequence[Any]) -> None:
         """Widen its kind to what a slice holds."""
-        self._typed(self._tidied(raw))
+        cells = self._tidied(raw)
+        self._typed(cells, set(map(type, cells)))
 
     def take(self, raw: Sequence[Any], stored: int) -> Sequence[Any]:
         """Return the values of a slice, of which `stored` rows went before."""
         before = self._kind
         cells = self._tidied(raw)
-        values: Sequence[Any] | None = self._typed(cells)
+        types = set(map(type, cells))
+        values: Sequence[Any] | None = self._typed(cells, types)
         if values is None:
-            values = [c if type(c) is str else self.empty if c is None else value_text(c) for c in cells]
+            values = cells if types == {str} else [self._text(c) for c in cells]
         if before != self._kind and stored:
             self.widened(before, self._kind, stored)
-        self.see(values, values.count(None), values.count("") if self._kind == "text" else 0, stored)
+        # A float that is no number is None too.
+        nulls = values.count(None) if _NONE in types or self._kind == "real" else 0
+        self.see(values, nulls, values.count("") if self._kind == "text" else 0, stored)
         return values
+
+    def _text(self, cell: Any) -> str | None:
+        return cell if type(cell) is str else self.empty if cell is None else value_text(cell)
 
     def settle(self) -> None:
         """Do nothing: every slice was counted as it came."""
@@ -119,18 +126,15 @@ class ValueColumn(Filler):
             for c in cells
         ]
 
-    def _typed(self, cells: Sequence[Any]) -> Sequence[Any] | None:
-        """Return a slice as values of its column, whose kind widens to fit; None if it is text."""
+    def _typed(self, cells: Sequence[Any], found: set[type]) -> Sequence[Any] | None:
+        """Return a slice, in which such types were found, as values of its column, whose kind widens to fit; None if it is text."""
         if self._kind == "text":
             return None
-        types = set(map(type, cells))
-        types.discard(_NONE)
+        types = found - {_NONE}
         if not types:
             return list(cells)
         slice_kind, values = self._slice(types, cells)
         kind = wider(self._kind, slice_kind)
-        if slice_kind == "integer" and kind in ("integer", "real"):
-            self._large = self._large or any(v is not None and abs(v) > EXACT for v in values)
         if kind == "real" and self._large:
             kind = "text"
         elif kind == "real" and slice_kind == "integer":
@@ -163,21 +167,27 @@ class ValueColumn(Filler):
         return _KINDS[only], list(cells)
 
     def _numbers(self, types: set[type], cells: Sequence[Any]) -> tuple[Kind, Sequence[Any]]:
-        if types == {int}:
-            fits = all(c is None or _LEAST <= c <= _MOST for c in cells)
-            self._see_scale(0)
-            return ("integer", list(cells)) if fits else ("text", cells)
         numbers = [c for c in cells if c is not None]
+        full = len(numbers) == len(cells)
+        if types == {int}:
+            least, most = min(numbers), max(numbers)
+            self._large = self._large or least < -EXACT or most > EXACT
+            self._see_scale(0)
+            return ("integer", list(cells)) if least >= _LEAST and most <= _MOST else ("text", cells)
         if (
             self._whole
             and all(map(_is_whole if int in types else float.is_integer, numbers))
             and _exact(numbers)
         ):
             self._see_scale(0)
-            return "integer", [None if c is None else int(c) for c in cells]
-        if any(type(n) is int and abs(n) > EXACT for n in numbers):
+            return "integer", list(map(int, cells)) if full else [
+                None if c is None else int(c) for c in cells
+            ]
+        if int in types and any(type(n) is int and abs(n) > EXACT for n in numbers):
             return "text", cells
         self._see_scale(None)
+        if full and int not in types and not any(map(math.isnan, numbers)):
+            return "real", numbers
         return "real", [None if c is None or math.isnan(c) else float(c) for c in cells]
 
     def _decimals(self, cells: Sequence[Any]) -> tuple[Kind, Sequence[Any]]:
