@@ -85,18 +85,21 @@ def call(name: str, *arguments: Sql) -> Sql:
     return exp.Anonymous(this=name, expressions=[again(a) for a in arguments])
 
 
+_ALONE = (
+    exp.Column,
+    exp.Literal,
+    exp.Placeholder,
+    exp.Anonymous,
+    exp.Null,
+    exp.Paren,
+    exp.Cast,
+    exp.Case,
+)
+"""Nodes that need no parentheses beside an operator."""
+
+
 def _operand(node: Sql) -> Sql:
-    alone = (
-        exp.Column
-        | exp.Literal
-        | exp.Placeholder
-        | exp.Anonymous
-        | exp.Null
-        | exp.Paren
-        | exp.Cast
-        | exp.Case
-    )
-    return again(node) if isinstance(node, alone) else exp.Paren(this=again(node))
+    return again(node) if isinstance(node, _ALONE) else exp.Paren(this=again(node))
 
 
 _OPERATORS: dict[str, type[exp.Expression]] = {
