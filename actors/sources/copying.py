@@ -107,24 +107,17 @@ class CopyMethods(QueryMethods):
             "seconds": limits.worker_s,
             "staging": str(staging),
         }
-        answer: dict[str, Any]
         if main.type == "sqlite":
             try:
-                answer = await self._work("extract:extract_native", {**args, **self._lite_place(main)}, rows)
-                return answer
+                return await self._work("extract:extract_native", {**args, **self._lite_place(main)}, rows)
             except SqlError as error:
                 if not is_other(error, others):
                     raise
-        temp = self._temp()
-        try:
-            args |= await self._engine_args(main, others, states, temp)
-            answer = await self._work("extract:extract_joined", args, rows)
-        finally:
-            await asyncio.shield(in_thread(shutil.rmtree, temp, ignore_errors=True))
-        return answer
+        async with self._engine_args(main, others, states) as more:
+            return await self._work("extract:extract_joined", {**args, **more}, rows)
 
-    async def _work(self, task: str, args: dict[str, Any], rows: _Rows) -> Any:
-        answer = await self._workers.run(
+    async def _work(self, task: str, args: dict[str, Any], rows: _Rows) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._workers.run(
             f"actors.sources.{task}",
             args,
             account=self._instance.address.owner,

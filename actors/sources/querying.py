@@ -12,7 +12,8 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -274,29 +275,26 @@ class QueryMethods(ImportMethods):
             except SqlError as error:
                 if not is_other(error, others):
                     raise
+        async with self._engine_args(main, others, states) as more:
+            return await self._run("actors.sources.ask:ask", {**args, **more}, seconds)
+
+    @asynccontextmanager
+    async def _engine_args(
+        self, main: Source | None, others: Sequence[Source], states: dict[str, tuple[str, float]]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Give what DuckDB needs to know beside the statement; what it spills onto the disk goes at the end."""
+        limits = self._host.settings.limits
         temp = self._temp()
         try:
-            args |= await self._engine_args(main, others, states, temp)
-            return await self._run("actors.sources.ask:ask", args, seconds)
+            yield {
+                "sources": await self._places(main, others, states),
+                "memory_bytes": limits.source_memory_bytes,
+                "threads": limits.source_threads,
+                "temp": temp,
+                "temp_bytes": limits.source_temp_bytes,
+            }
         finally:
             await asyncio.shield(in_thread(shutil.rmtree, temp, ignore_errors=True))
-
-    async def _engine_args(
-        self,
-        main: Source | None,
-        others: Sequence[Source],
-        states: dict[str, tuple[str, float]],
-        temp: str,
-    ) -> dict[str, Any]:
-        """Return what DuckDB needs to know beside the statement."""
-        limits = self._host.settings.limits
-        return {
-            "sources": await self._places(main, others, states),
-            "memory_bytes": limits.source_memory_bytes,
-            "threads": limits.source_threads,
-            "temp": temp,
-            "temp_bytes": limits.source_temp_bytes,
-        }
 
     async def _run(self, task: str, args: dict[str, Any], seconds: float) -> bytes:
         limits = self._host.settings.limits
