@@ -167,11 +167,12 @@ async def connect(place: Place, tell: Callable[[str], None]) -> AsyncIterator[Cl
         ) as http:
             yield Client(http)
         return
-    if not settings.data.exists():
-        tell(f"New data folder {settings.data.absolute()}; --data names another, --url a service.")
+    new = not settings.data.exists()
     settings = own_settings(settings)
     set_up_logs(settings)
     async with Host(settings) as host:
+        if new:
+            tell(f"New data folder {settings.data.absolute()}; --data names another, --url a service.")
         transport = InProcess(create_app(settings, host=host))
         base = f"http://127.0.0.1:{settings.port}"
         async with httpx.AsyncClient(

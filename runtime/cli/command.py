@@ -114,7 +114,9 @@ def _end(out: Output, act: Callable[[], int | None]) -> None:
         code = USAGE
     except OSError as error:
         # The file or folder is named in the message, and it is what the person has to mend.
-        out.fail({"code": "os_error", "title": "The system refused", "detail": str(error)})
+        known = error.strerror and error.filename
+        detail = f"{error.strerror}: {error.filename}" if known else str(error)
+        out.fail({"code": "os_error", "title": "The system refused", "detail": detail})
         code = FAILED
     click.get_current_context().exit(code)
 
