@@ -49,7 +49,8 @@ _DISTINCT = 1_000
 _TOP = 10
 _SAMPLES = 5
 _NAME = 200
-_SPACE = re.compile(r"[\s\x00-\x1f\x7f]+")
+# White space, control characters, and what nobody sees: a byte order mark within a file, spaces of no width.
+_SPACE = re.compile(r"[\s\x00-\x1f\x7f\u200b\u2060\ufeff]+")
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_CONTROL = bytes(b for b in range(32) if b not in b"\t\n\v\f\r\x1a\x1b\x1c\x1d\x1e\x1f") + b"\x7f"
+# Not among them: what separates cells and records in some files (1, 28 to 31), an old end of a file (26), an escape.
+_CONTROL = bytes(b for b in range(32) if b not in b"\x01\t\n\v\f\r\x1a\x1b\x1c\x1d\x1e\x1f") + b"\x7f"
 _STRANGE = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 """Bytes that Windows-1252 has no character for."""
 

@@ -328,7 +328,7 @@ class _Cutter:
                 reason = self._fit(row)
             except csv.Error as error:
                 row, reason = self._recovered(line, error)
-            if row is not None and not row:
+            if row is not None and self._blank(row):
                 self._table.blank += 1
                 seen += self._table.options.bounded
                 continue
@@ -355,6 +355,10 @@ class _Cutter:
             self._resume(line + lenient.line_num)
             return row, None
         return None, reason
+
+    def _blank(self, row: list[str]) -> bool:
+        """Tell whether a row is a line with nothing on it, or nothing but spaces where there is more than one column."""
+        return not row or (self._width > 1 and len(row) == 1 and (not row[0] or row[0].isspace()))
 
     def _fit(self, row: list[str]) -> str | None:
         """Bring a row to the width of the table, in place, where nothing is lost; else return why it does not fit."""

@@ -37,6 +37,14 @@ class Request:
         return Staging(self.staging, width, most=self.most_bytes)
 
 
+def _hint(reason: str) -> str:
+    """Return what to do about rows none of which fits, of which the first did not for a reason."""
+    if "JSON" in reason or "object" in reason:
+        return "Send one object a line, or an array of objects; or give the format of the file."
+    told = "Give the delimiter, the quote, the types, or where the table begins (start_row)"
+    return f"{told}; ragged='pad' fills short rows with NULL." if "cells where" in reason else f"{told}."
+
+
 @dataclass(slots=True)
 class Found:
     """What came of reading a file."""
@@ -64,7 +72,7 @@ class Found:
             line, reason = staging.execute("SELECT line, reason FROM rejects ORDER BY rowid LIMIT 1")[0]
             raise InputError(
                 f"None of the {staging.rejected:,} rows can be read as a row of the table; line {line}: {reason.rstrip('.')}.",
-                hint="Give the delimiter, the quote, the types, or where the table begins (start_row).",
+                hint=_hint(reason),
             )
         told = list(warnings)
         names = {column.name for column in columns}

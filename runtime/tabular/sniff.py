@@ -17,7 +17,9 @@ from runtime.tabular.options import ParseOptions
 
 __all__ = ("Dialect", "excel_mark", "is_header", "read_rows", "sniff", "table_start")
 
-_DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
+_DELIMITERS = (",", "\t", ";", "|", "\x01", "^", "~", " ")
+# Signs of text and of regular expressions as well: only where they cut every line into as many cells.
+_RARE = "^~"
 _NONE = "\x1f"
 _LONE = 0.3
 _ROWS = 200
@@ -68,7 +70,7 @@ def sniff(lines: Sequence[str], options: ParseOptions) -> Dialect:
 
 def excel_mark(lines: Sequence[str]) -> str | None:
     """Return the delimiter that a first line like `sep=;` names, as Excel writes it."""
-    first = lines[0].strip() if lines else ""
+    first = lines[0].strip('\r\n"') if lines else ""
     return first[4] if len(first) == 5 and first.lower().startswith("sep=") else None
 
 
@@ -89,6 +91,8 @@ def _score(lines: Sequence[str], dialect: Dialect) -> float:
     even = count / len(rows)
     # A title or two above a short table must not speak for a delimiter that no other row has.
     score = even * even * (2 + min(width, 20) / 20)
+    if dialect.delimiter in _RARE:
+        return score * 0.9 if even == 1 and len(rows) > 1 and all(row[0] for row in rows) else 0.0
     if dialect.delimiter != " ":
         return score
     # Words stand between spaces in any text: only an even table with a column of values is one.
@@ -125,6 +129,9 @@ def _quote(lines: Sequence[str], delimiter: str, options: ParseOptions) -> str |
     for line in lines:
         text = line.strip()
         for mark in "\"'":
+            if mark not in line:
+                starts[mark] = max(0, starts[mark] - 1)
+                continue
             starts[mark] += (
                 text.startswith(mark) + text.count(delimiter + mark) + text.count(f"{delimiter} {mark}")
             )

@@ -18,6 +18,11 @@ from runtime.tabular.request import Found, Request
 __all__ = ("TextColumn", "read_delimited")
 
 _FEW = 1_024
+# What groups digits and looks like one of the signs that can be asked for: spaces that do not break, an apostrophe.
+_SPELLINGS = {
+    " ": str.maketrans({"\u00a0": " ", "\u2009": " ", "\u202f": " "}),
+    "'": str.maketrans({"\u2019": "'"}),
+}
 
 
 class TextColumn(Filler):
@@ -42,7 +47,7 @@ class TextColumn(Filler):
     def look(self, raw: Sequence[Any]) -> None:
         """Widen its kind to what a slice holds."""
         if self.cells.kind != "text":
-            raw = _present(raw)
+            raw = _present(raw) if self._ragged else raw
             self.cells.take(raw if self._plain else self._numeric(self._normal(raw)))
             self.mixed, self.odd = self.cells.mixed, self.cells.odd
             self.scale, self.spelling = self.cells.scale, self.cells.spelling
@@ -135,6 +140,8 @@ class TextColumn(Filler):
 
     def _number(self, cell: str) -> str:
         text = cell
+        if self._thousands in _SPELLINGS:
+            text = text.translate(_SPELLINGS[self._thousands])
         if self._thousands and self._thousands in text:
             whole, sign, rest = text.partition(self._decimal)
             first, *groups = whole.lstrip("-").split(self._thousands)
@@ -193,7 +200,9 @@ def _read(request: Request, *, thorough: bool) -> Found:
             lambda rows: request.progress(rows, table.position(), size),
         )
         if table.encoding.guessed:
-            warnings.append(f"The file is not UTF-8; it was read as {table.encoding.name}.")
+            warnings.append(
+                f"The file is not UTF-8; it was read as {table.encoding.name}. Give its encoding if letters are wrong."
+            )
         if table.encoding.damaged:
             warnings.append("Some rows hold bytes that are not UTF-8; they were kept aside.")
         found = Found.of(request, staging, columns, [*table.notes, *warnings], table.ended)

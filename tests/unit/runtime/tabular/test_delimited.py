@@ -19,6 +19,11 @@ DIALECTS: list[tuple[str, bytes | str, dict[str, str], list[tuple[Any, ...]]]] =
     ("pipe", "a|b|c\n1|2|3\n4|5|6\n", {"a": N, "b": N, "c": N}, [(1, 2, 3), (4, 5, 6)]),
     ("semicolon beside decimal commas", "a;b\n1,5;x\n2,25;y\n", {"a": T, "b": T}, [("1,5", "x"), ("2,25", "y")]),
     ("what Excel says first", "sep=;\na;b\n1;2\n", {"a": N, "b": N}, [(1, 2)]),
+    ("what Excel says first of tabs", "sep=\t\na\tb\n1\t2\n", {"a": N, "b": N}, [(1, 2)]),
+    ("a control character", "a\x01b\n1\x01x, y\n3\x01z, w\n", {"a": N, "b": T}, [(1, "x, y"), (3, "z, w")]),
+    ("carets", "a^b^c\n1^2^3\n4^5^6\n", {"a": N, "b": N, "c": N}, [(1, 2, 3), (4, 5, 6)]),
+    ("one column of expressions", "pattern\n^a.*\n^b$\n", {"pattern": T}, [("^a.*",), ("^b$",)]),
+    ("one column of estimates", "~5\n~6\n", {"~5": T}, [("~6",)]),
     ("single quotes", "a,b\n'x,y',1\n'z',2\n", {"a": T, "b": N}, [("x,y", 1), ("z", 2)]),
     ("spaces before quotes", 'a, b\n"x, y", "1"\n"z", "2"\n', {"a": T, "b": N}, [("x, y", 1), ("z", 2)]),
     ("backslashes before quotes", 'a,b\n"x \\"q\\" y",1\n"z",2\n', {"a": T, "b": N}, [('x "q" y', 1), ("z", 2)]),
@@ -29,6 +34,8 @@ DIALECTS: list[tuple[str, bytes | str, dict[str, str], list[tuple[Any, ...]]]] =
     ("returns only", b"a,b\r1,2\r3,4\r", {"a": N, "b": N}, [(1, 2), (3, 4)]),
     ("no end of line at the end", "a,b\n1,2", {"a": N, "b": N}, [(1, 2)]),
     ("blank lines", "a,b\n\n1,2\n\n\n3,4\n\n", {"a": N, "b": N}, [(1, 2), (3, 4)]),
+    ("lines of spaces", "a,b\n  \n1,2\n\t\n \n3,4\n", {"a": N, "b": N}, [(1, 2), (3, 4)]),
+    ("one column of spaces", "name\n x\n  \n", {"name": T}, [(" x",), ("  ",)]),
     ("one column", "name\nx\ny\n", {"name": T}, [("x",), ("y",)]),
     ("one column of sentences", "title\nHello, world\nFoo bar\n", {"title": T}, [("Hello, world",), ("Foo bar",)]),
     ("one column of amounts", "x\n$5.00\n1,234\n", {"x": T}, [("$5.00",), ("1,234",)]),
@@ -56,6 +63,7 @@ STARTS: list[tuple[str, str, list[str], int]] = [
     ("a header without a name for the row names", "a,b\nr1,1,2\nr2,3,4\n", ["column_1", "a", "b"], 2),
     ("names and nothing else", "a,b\n", ["a", "b"], 0),
     ("numbers and nothing else", "1,2,3\n", ["column_1", "column_2", "column_3"], 1),
+    ("a second mark, and names that nobody sees", "\ufeff\ufeffid,\u200b,\u00a0\n1,2,3\n", ["id", "column_2", "column_3"], 1),
     ("repeated names, in any case", "a,A,a_2,,a\n1,2,3,4,5\n", ["a", "A_3", "a_2", "column_4", "a_4"], 1),
 ]  # fmt: skip
 
@@ -336,6 +344,7 @@ REFUSED: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("an encoding that there is not", b"a,b\n1,2\n", {"encoding": "klingon"}, "no encoding"),
     ("an encoding of no text", b"a,b\n1,2\n", {"encoding": "zlib"}, "no encoding"),
     ("no row that fits", b"a,b\n1\n2\n3\n", {}, "None of the 3 rows"),
+    ("rows that are all short", b"a,b,c\n1,2\n3,4\n", {}, "None of the 2 rows"),
     ("a start behind the end", b"a,b\n1,2\n", {"start_row": 9}, "no rows"),
     ("more columns than a table has", b",".join(b"c%d" % n for n in range(2_500)), {}, "2,500 columns"),
 ]  # fmt: skip
@@ -379,6 +388,7 @@ def test_repeated_names_are_told(tmp_path: Path) -> None:
 OPTIONS: list[tuple[str, str, dict[str, Any], dict[str, str], list[tuple[Any, ...]]]] = [
     ("decimal commas", "a;b\n1,5;x\n2,25;y\n", {"decimal": ","}, {"a": R, "b": T}, [(1.5, "x"), (2.25, "y")]),
     ("thousands", "a;b\n1.234,50;x\n2,25;y\n", {"decimal": ",", "thousands": "."}, {"a": R, "b": T}, [(1234.5, "x"), (2.25, "y")]),
+    ("thousands of France and Switzerland", "a;b\n1\u202f234,5;x\n12\u00a0345;y\n", {"decimal": ",", "thousands": " "}, {"a": R, "b": T}, [(1234.5, "x"), (12345.0, "y")]),
     ("points where commas are decimal", "a;b\n1.5;x\n2,5;y\n", {"decimal": ","}, {"a": T, "b": T}, [("1.5", "x"), ("2,5", "y")]),
     ("null words", "a,b\nNULL,1\nn/a,NA\n,3\nx,4\n", {"nullValues": ["NULL", "n/a", "NA"]}, {"a": T, "b": N}, [(None, 1), (None, None), ("", 3), ("x", 4)]),
     ("nothing but null words", "a,b\nNULL,1\n,2\n", {"null_values": ["NULL"]}, {"a": T, "b": N}, [(None, 1), ("", 2)]),
