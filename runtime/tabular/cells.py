@@ -197,10 +197,10 @@ class TextCells:
             return []
         self.gaps = "" in cells
         joined = _SEP.join(cells) + _SEP
+        if len(joined) == len(cells):
+            return [None] * len(cells)
         # A cell that holds the separator itself would be read as two.
-        if joined.count(_SEP) != len(cells) or joined.count(_SEP) == len(joined):
-            if len(joined) == len(cells):
-                return [None] * len(cells)
+        if joined.count(_SEP) != len(cells):
             self.kind = "text"
             return None
         for kind in _NEXT[self.kind]:
