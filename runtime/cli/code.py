@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ from runtime.cli.client import Client, session_path
 from runtime.cli.command import connected
 from runtime.cli.failure import FAILED, LIMIT, OK, REFUSED
 from runtime.cli.output import Output, counted
-from runtime.cli.values import json_object, loose, pairs
+from runtime.cli.values import json_object, pairs, statement_options
 from runtime.errors import DuraliteError
 from runtime.guard import SESSION, Guard
 
@@ -109,30 +108,25 @@ def run_code(result: dict[str, Any]) -> int:
 
 @connected("sql", example="duralite sql chat-42 'SELECT * FROM orders WHERE total > ?' -p 100")
 @click.argument("session")
-@click.argument("statement")
-@click.option("--param", "-p", "positional", multiple=True, help="The value of the next ?; JSON or text.")
-@click.option("--params", callback=json_object, help="A JSON object for :name parameters.")
-@click.option("--limit", type=click.IntRange(min=0), help="Show at most so many rows.")
+@statement_options
 async def sql(
     client: Client,
     out: Output,
     session: str,
     statement: str,
-    positional: tuple[str, ...],
-    params: dict[str, Any],
+    params: Any,
     limit: int | None,
 ) -> None:
     """Run one SQL statement on a session, and show its rows or what it changed.
 
     STATEMENT `-` reads it from stdin.
     """
-    text = sys.stdin.read() if statement == "-" else statement
-    values: Any = params or [loose(value) for value in positional]
-    if _writes(text):
-        answer = await client.call("POST", session_path(session, "exec"), {"sql": text, "params": values})
+    if _writes(statement):
+        body = {"sql": statement, "params": params}
+        answer = await client.call("POST", session_path(session, "exec"), body)
         shown = answer.get("columns") is not None
     else:
-        body = {"sql": text, "params": values, "limit": limit, "row_format": "arrays"}
+        body = {"sql": statement, "params": params, "limit": limit, "row_format": "arrays"}
         answer = await client.call("POST", session_path(session, "query"), body)
         shown = True
     if out.as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from runtime.cli.client import Client, actor_path
 from runtime.cli.command import connected
 from runtime.cli.files import follow, send
 from runtime.cli.output import Output, counted
-from runtime.cli.values import json_object, loose
+from runtime.cli.values import json_object, statement_options
 
 __all__ = ("COMMANDS",)
 
@@ -122,24 +121,18 @@ async def _settled(client: Client, out: Output, source: dict[str, Any]) -> None:
 
 
 @connected("query", example="duralite sources query 'SELECT count(*) FROM sales' --source sales")
-@click.argument("statement")
+@statement_options
 @click.option("--source", "-s", help="The source whose tables need no prefix.")
-@click.option("--param", "-p", "positional", multiple=True, help="The value of the next ?; JSON or text.")
-@click.option("--params", callback=json_object, help="A JSON object for named parameters.")
-@click.option("--limit", type=click.IntRange(min=0), help="Show at most so many rows.")
 async def query(
     client: Client,
     out: Output,
     statement: str,
     source: str | None,
-    positional: tuple[str, ...],
-    params: dict[str, Any],
+    params: Any,
     limit: int | None,
 ) -> None:
     """Run one query over one source, or over several joined by name. STATEMENT `-` reads it from stdin."""
-    text = sys.stdin.read() if statement == "-" else statement
-    values: Any = params or [loose(value) for value in positional]
-    body = {"sql": text, "source": source, "params": values, "limit": limit, "row_format": "arrays"}
+    body = {"sql": statement, "source": source, "params": params, "limit": limit, "row_format": "arrays"}
     answer = await client.call("POST", _path("query"), body)
     if out.as_json:
         out.json(answer)
