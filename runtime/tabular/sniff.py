@@ -129,9 +129,6 @@ def _quote(lines: Sequence[str], delimiter: str, options: ParseOptions) -> str |
     for line in lines:
         text = line.strip()
         for mark in "\"'":
-            if mark not in line:
-                starts[mark] = max(0, starts[mark] - 1)
-                continue
             starts[mark] += (
                 text.startswith(mark) + text.count(delimiter + mark) + text.count(f"{delimiter} {mark}")
             )

@@ -47,7 +47,7 @@ class TextColumn(Filler):
     def look(self, raw: Sequence[Any]) -> None:
         """Widen its kind to what a slice holds."""
         if self.cells.kind != "text":
-            raw = _present(raw) if self._ragged else raw
+            raw = _present(raw)
             self.cells.take(raw if self._plain else self._numeric(self._normal(raw)))
             self.mixed, self.odd = self.cells.mixed, self.cells.odd
             self.scale, self.spelling = self.cells.scale, self.cells.spelling
