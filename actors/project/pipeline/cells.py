@@ -1,7 +1,8 @@
 """Expressions over cells, as nodes of SQL: every operation is written with these and with nothing else.
 
-The functions take and return nodes and copy what they are given, so that a node may be used again. Operands are
-put in parentheses, and functions are called by name as they stand: nothing is translated on the way to SQL.
+The functions take and return nodes, and copy what stands somewhere already, so that a node may be used again.
+Operands are put in parentheses, and functions are called by name as they stand: nothing is translated on the way to
+SQL.
 """
 
 from __future__ import annotations
@@ -51,12 +52,19 @@ def column(name: str, alias: str | None = None) -> Sql:
     return exp.Column(this=exp.Identifier(this=name, quoted=quoted), table=table)
 
 
+_TAKEN = exp.Null()
+
+
 def again(node: Sql) -> Sql:
-    """Return a node to use once more: a node of SQL has one place."""
+    """Return a node to put somewhere: itself if it stands nowhere yet, else a copy. A node of SQL has one place."""
     if isinstance(node, exp.Column):
         # Most are plain columns, and a new one is made faster than any copy.
         return column(node.name, node.table or None)
-    return node.copy()
+    if node.parent is not None:
+        return node.copy()
+    # Taken before it stands there: what it is given to may be given it twice.
+    node.parent = _TAKEN
+    return node
 
 
 def named(node: Sql, name: str) -> Sql:
