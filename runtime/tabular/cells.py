@@ -15,7 +15,7 @@ from typing import Any
 
 from runtime.tabular.columns import Kind
 
-__all__ = ("EXACT", "TextCells", "is_date", "single", "wider")
+__all__ = ("EXACT", "TextCells", "faithful", "is_date", "single", "wider")
 
 _SEP = "\x1f"
 _MOST, _LEAST = 2**63 - 1, -(2**63)
@@ -88,7 +88,7 @@ def _reals(cells: Sequence[str], joined: str, column: TextCells) -> list[Any] | 
     values: list[Any] = [float(c) if c else None for c in cells] if column.gaps else list(map(float, cells))
     if not sure:
         for cell, value in zip(cells, values, strict=True):
-            if value is not None and not _faithful(cell, value):
+            if value is not None and not faithful(cell, value):
                 return None
     column.see_scale(scale)
     return values
@@ -103,7 +103,7 @@ def _scale_of(joined: str) -> int | None:
     return decimals if fits else None
 
 
-def _faithful(cell: str, value: float) -> bool:
+def faithful(cell: str, value: float) -> bool:
     """Tell whether a float keeps all digits of a cell, or the cell is what a program wrote of that very float."""
     try:
         exact = Decimal(cell)

@@ -13,17 +13,19 @@ from pathlib import Path
 
 from runtime.errors import InputError
 
-__all__ = ("Encoding", "NotUtf8", "detect", "empty_file", "undecodable")
+__all__ = ("MARKS", "Encoding", "NotUtf8", "detect", "empty_file", "undecodable")
 
 _PIECE = 1 << 20
 _BLANK = b"\r\n\t \xef\xbb\xbf\xff\xfe"
-_BOMS = (
+MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+"""Byte order marks, and the encodings that read past them."""
+
 # Not among them: what separates cells and records in some files (1, 28 to 31), an old end of a file (26), an escape.
 _CONTROL = bytes(b for b in range(32) if b not in b"\x01\t\n\v\f\r\x1a\x1b\x1c\x1d\x1e\x1f") + b"\x7f"
 _STRANGE = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
@@ -106,7 +108,7 @@ def _asked(name: str) -> str:
 
 
 def _marked(head: bytes) -> str | None:
-    return next((name for bom, name in _BOMS if head.startswith(bom)), None)
+    return next((name for bom, name in MARKS if head.startswith(bom)), None)
 
 
 def _wide(head: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError
-from runtime.tabular.decode import empty_file
+from runtime.tabular.decode import MARKS, empty_file
 from runtime.tabular.options import FileFormat, ParseOptions
 from runtime.tabular.request import Found, Request
 from runtime.workers.task import Report, task
@@ -54,7 +55,7 @@ def recognise(path: Path) -> FileFormat:
         )
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise InputError("The file is compressed.", hint="Unpack it and send what is inside.")
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = _plain_text(head).lstrip()
     if text[:16].lower().startswith(_MARKUP):
         raise InputError(
             "The file is HTML or XML, not a table, whatever its name says.",
@@ -62,9 +63,27 @@ def recognise(path: Path) -> FileFormat:
         )
     if text.startswith(b"{") and (b'":' in text or b'" :' in text or text.startswith(b"{}")):
         return "ndjson"
-    if text.startswith(b"[") and text[1:].lstrip()[:1] in (b"{", b"[", b"]"):
+    return _lists(text) if text.startswith(b"[") else "csv"
+
+
+def _plain_text(head: bytes) -> bytes:
+    """Return the first bytes of a text as UTF-8 without a mark, if they have one."""
+    for mark, name in MARKS:
+        if head.startswith(mark):
+            return head.decode(name, "ignore").lstrip("\ufeff").encode()
+    return head
+
+
+def _lists(text: bytes) -> FileFormat:
+    """Return what a text is that begins with a bracket: an array, a list a line, or something that is not JSON."""
+    if text[1:].lstrip()[:1] in (b"{", b"[", b"]") or text[1:].lstrip(b" \t")[:1] in (b"\r", b"\n"):
         return "json"
-    return "csv"
+    first, _, rest = text.partition(b"\n")
+    try:
+        json.loads(first)
+    except ValueError:
+        return "csv"
+    return "ndjson" if rest.lstrip().startswith(b"[") else "json"
 
 
 def _refuse_archive(head: bytes) -> None:

@@ -1,4 +1,4 @@
-"""JSON: one object a line (NDJSON), or one array of objects. Columns are the keys, in order of appearance.
+"""JSON: one object a line (NDJSON), objects over several lines, or an array of objects. Columns are the keys, in order.
 
 A key that is missing, and null, are NULL; an empty text is an empty text. What is nested is stored as JSON text.
 """
@@ -6,6 +6,7 @@ A key that is missing, and null, are NULL; an empty text is an empty text. What 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import orjson
 
 from runtime.errors import InputError, LimitExceeded
+from runtime.tabular.cells import faithful
 from runtime.tabular.columns import unique_names
 from runtime.tabular.decode import Encoding, NotUtf8, detect
 from runtime.tabular.fill import Slice, fill
@@ -32,12 +34,12 @@ _LONG = re.compile(rb"[0-9.]{17}")
 
 
 def read_ndjson(request: Request) -> Found:
-    """Read one JSON object a line; lines that are none are kept aside."""
-    return _read(request, _lines)
+    """Read one JSON object a line, of which lines that are none are kept aside; or objects that each take several."""
+    return _read(request, _objects)
 
 
 def read_json(request: Request) -> Found:
-    """Read an array of JSON objects, however large, element by element."""
+    """Read an array of JSON objects, or several one after another, however large, element by element."""
     return _read(request, _elements)
 
 
@@ -60,8 +62,11 @@ class _Records:
         seen = 0
         rows: list[list[Any]] = []
         numbers: list[int] = []
+        top, _, last, _ = self.request.options.region()
         with Pieces(self.request.path, self.encoding) as self.pieces:
             for number, record in self.source(self):
+                if number < top or (last is not None and number > last):
+                    continue
                 if not isinstance(record, (dict, list)):
                     self.staging.reject(
                         number, "It is neither an object nor a list.", json.dumps(record)[:_SHOWN]
@@ -122,6 +127,12 @@ def _read(request: Request, source: Any) -> Found:
 
 
 def _once(request: Request, source: Any, *, thorough: bool) -> Found:
+    _, left, _, right = request.options.region()
+    if left != 1 or right is not None:
+        raise InputError(
+            "The columns of JSON have no places, so none can be the first or last that is read.",
+            hint="Leave start_column, end_column and the range out; start_row and end_row count records.",
+        )
     encoding = detect(request.path, request.options.encoding, thorough=thorough)
     size = request.path.stat().st_size
     with request.open() as staging:
@@ -142,6 +153,14 @@ def _once(request: Request, source: Any, *, thorough: bool) -> Found:
     return found
 
 
+def _objects(records: _Records) -> Iterator[tuple[int, Any]]:
+    """Yield (number, value): a value a line, or values that go on over lines where the first line leaves one open."""
+    with Pieces(records.request.path, records.encoding) as pieces:
+        lines = map(str.strip, Lines(pieces, None, keep=False).all())
+        first = next(filter(None, lines), "")
+    yield from (_values if first.endswith(("{", "[", ",")) else _lines)(records)
+
+
 def _lines(records: _Records) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(Lines(records.pieces, None, keep=False).all(), 1):
         text = line.strip()
@@ -150,44 +169,82 @@ def _lines(records: _Records) -> Iterator[tuple[int, Any]]:
         try:
             yield number, _value(text)
         except (ValueError, RecursionError) as error:
-            records.staging.reject(number, f"It is not JSON: {str(error)[:100]}.", text[:_SHOWN])
+            records.staging.reject(number, f"It is not JSON: {_plainly(error)[:100]}.", text[:_SHOWN])
+
+
+def _plainly(error: Exception) -> str:
+    """Return what an error says, without what Python's programmers could do about it."""
+    return str(error).partition("; use")[0]
 
 
 def _value(text: str) -> Any:
     raw = text.encode("utf-8", "surrogateescape")
-    return json.loads(text) if _LONG.search(raw) else orjson.loads(raw)
+    return json.loads(text, parse_float=_number) if _LONG.search(raw) else orjson.loads(raw)
+
+
+def _number(text: str) -> float | str:
+    """Return a number with a point or an exponent, or its text where a float would lose some of it."""
+    value = float(text)
+    return value if (len(text) < 17 and math.isfinite(value)) or faithful(text, value) else text
+
+
+_DECODE = json.JSONDecoder(parse_float=_number).raw_decode
+
+
+def _values(records: _Records) -> Iterator[tuple[int, Any]]:
+    """Yield (number, value) of values one after another, whatever lies between them, or a comma."""
+    text = _Window(records.pieces)
+    number = 0
+    while mark := text.next():
+        if mark == "," and number:
+            text.position += 1
+        else:
+            number += 1
+            yield number, _decoded(text, number)
 
 
 def _elements(records: _Records) -> Iterator[tuple[int, Any]]:
-    """Yield (number, element) of a JSON array that is read piece by piece."""
-    decode = json.JSONDecoder().raw_decode
+    """Yield (number, element) of JSON arrays, mostly of one, that are read piece by piece."""
     text = _Window(records.pieces)
-    if text.next() != "[":
+    number, found = 0, False
+    while text.next() == "[":
+        text.position += 1
+        found, first = True, True
+        while (mark := text.next()) != "]":
+            if not first:
+                if mark != ",":
+                    raise _broken(number, "it is not followed by a comma or the end of the array")
+                text.position += 1
+                text.next()
+            first = False
+            number += 1
+            yield number, _decoded(text, number)
+        text.position += 1
+    if not found:
         raise InputError(
             "The file is not a JSON array.", hint="Send an array of objects, or one object a line."
         )
-    text.position += 1
-    number = 0
-    while (mark := text.next()) != "]":
-        if number:
-            if mark != ",":
-                raise _broken(number, "it is not followed by a comma or the end of the array")
-            text.position += 1
-            text.next()
-        number += 1
-        while True:
-            try:
-                element, end = decode(text.buffer, text.position)
-                # A number at the very end of a piece may go on in the next.
-                if end < len(text.buffer) or not text.more():
-                    break
-            except json.JSONDecodeError as error:
-                if not text.more():
-                    raise _broken(number, error.msg) from None
-            except RecursionError:
-                raise _broken(number, "it is nested too deeply") from None
-        text.position = end
-        yield number, element
+    if text.next():
+        raise _broken(number, "something that is no array follows the end of the array")
+
+
+def _decoded(text: _Window, number: int) -> Any:
+    """Return the value at the position of a text, and go behind it."""
+    while True:
+        try:
+            value, end = _DECODE(text.buffer, text.position)
+            # A number at the very end of a piece may go on in the next.
+            if end < len(text.buffer) or not text.more():
+                break
+        except json.JSONDecodeError as error:
+            if not text.more():
+                raise _broken(number, error.msg) from None
+        except RecursionError:
+            raise _broken(number, "it is nested too deeply") from None
+        except ValueError as error:
+            raise _broken(number, _plainly(error)) from None
+    text.position = end
+    return value
 
 
 class _Window:

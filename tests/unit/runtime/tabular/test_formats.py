@@ -179,9 +179,42 @@ def test_ndjson_keeps_types_keys_in_order_and_bad_lines_aside(tmp_path: Path) ->
     assert table.bad == [2, 4]
 
 
-def test_numbers_of_json_lose_no_digit(tmp_path: Path) -> None:
-    table = read(tmp_path, '{"a": 12345678901234567890}\n{"a": 1}\n')
-    assert table.rows == [("12345678901234567890",), ("1",)]
+@pytest.mark.parametrize(
+    "number", ["12345678901234567890", "0.1234567890123456789", "-1.00000000000000000001e10"]
+)
+def test_numbers_of_json_lose_no_digit(number: str, tmp_path: Path) -> None:
+    for text in (f'{{"a": {number}}}\n{{"a": 1}}\n', f'[{{"a": {number}}}, {{"a": 1}}]'):
+        assert read(tmp_path, text).rows == [(number,), ("1",)]
+    exact = read(tmp_path, '{"a": 0.30000000000000004}\n{"a": 2.5}\n')
+    assert exact.rows == [(0.30000000000000004,), (2.5,)]
+
+
+LAYOUTS: list[tuple[str, str]] = [
+    ("a line each", '{"a": 1}\n{"a": 2}\n'),
+    ("several lines each", '{\n  "a": 1\n}\n{\n  "a": 2\n}\n'),
+    ("several lines, no end of line", '{"a":\n 1}'.replace('{"a":', '{\n"a":') + '{"a": 2}'),
+    ("a comma behind each", '{"a": 1},\n{"a": 2},\n'),
+    ("lists", '[1, "x"]\n[2, "y"]\n'),
+    ("an array", '[{"a": 1},\n {"a": 2}]'),
+    ("one array after another", '[{"a": 1}]\n[{"a": 2}]\n'),
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(("name", "text"), LAYOUTS, ids=[layout[0] for layout in LAYOUTS])
+def test_records_of_json_are_found_however_they_lie(
+    name: str, text: str, encoding: str, tmp_path: Path
+) -> None:
+    table = read(tmp_path, text.encode(encoding))
+    assert [row[0] for row in table.rows] == [1, 2]
+    assert table.bad == []
+
+
+def test_rows_of_json_that_are_asked_for_are_read_and_columns_have_no_places(tmp_path: Path) -> None:
+    text = "".join(f'{{"a": {n}, "b": 0}}\n' for n in range(1, 9))
+    assert [row[0] for row in read(tmp_path, text, start_row=3, end_row=5).rows] == [3, 4, 5]
+    with pytest.raises(InputError, match="no places"):
+        read(tmp_path, text, start_column=2)
 
 
 def test_a_json_array_is_read_element_by_element_whatever_its_layout(tmp_path: Path) -> None:
@@ -197,7 +230,18 @@ def test_a_json_array_is_read_element_by_element_whatever_its_layout(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "text", ['[{"a": 1} {"a": 2}]', '[{"a": 1}', '[{"a": 1},', '[{"a": 1}, nope]', "[" * 100_000, "[]"]
+    "text",
+    [
+        '[{"a": 1} {"a": 2}]',
+        '[{"a": 1}] {"a": 2}',
+        "[1, 2]",
+        '[{"a": ' + "9" * 5_000 + "}]",
+        '[{"a": 1}',
+        '[{"a": 1},',
+        '[{"a": 1}, nope]',
+        "[" * 100_000,
+        "[]",
+    ],
 )
 def test_json_that_is_none_has_one_clear_error(text: str, tmp_path: Path) -> None:
     with pytest.raises(DuraliteError):
