@@ -12,6 +12,7 @@ from runtime.cli.code import DEFAULT_SESSION, end_run, run_code, show_run
 from runtime.cli.command import connected
 from runtime.cli.output import Output, counted
 from runtime.cli.values import json_object, pairs
+from runtime.values import dumps
 
 __all__ = ("COMMANDS",)
 
@@ -198,8 +199,10 @@ async def rm(client: Client, out: Output, name: str, session: str) -> None:
 
 
 def _short(value: Any) -> Any:
-    text = value if isinstance(value, str) else None if value is None else str(value)
-    return text if text is None or len(text) <= 80 else text[:79] + "…"
+    if value is None or isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else dumps(value).decode()
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 for _command in (ls, show, replay):
