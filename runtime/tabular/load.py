@@ -55,6 +55,11 @@ def recognise(path: Path) -> FileFormat:
         )
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise InputError("The file is compressed.", hint="Unpack it and send what is inside.")
+    if head.startswith((b"%PDF-", b"{\\rtf")):
+        raise InputError(
+            "The file is a document (PDF or RTF), not a table.",
+            hint="Copy its table into a spreadsheet program, save it as XLSX or CSV, and send that.",
+        )
     text = _plain_text(head).lstrip()
     if text[:16].lower().startswith(_MARKUP):
         raise InputError(

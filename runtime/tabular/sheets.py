@@ -67,16 +67,20 @@ def read_sheet(request: Request) -> Found:
 def _chosen(sheets: list[dict[str, Any]], asked: str | int | None) -> str:
     names = [sheet["name"] for sheet in sheets]
     if not names:
-        raise InputError("The workbook has no sheets with cells.", reason="empty")
+        raise InputError(
+            "The workbook has no sheets with cells.", hint="Send one with a table on a sheet.", reason="empty"
+        )
     if asked is None:
         return next((str(sheet["name"]) for sheet in sheets if sheet["visible"]), str(names[0]))
-    if isinstance(asked, int) or (asked.isdigit() and asked not in names):
-        if 1 <= int(asked) <= len(names):
-            return str(names[int(asked) - 1])
-    else:
-        for name in names:
-            if name == asked or name.casefold() == asked.strip().casefold():
-                return str(name)
+    if isinstance(asked, int) and 1 <= asked <= len(names):
+        return str(names[asked - 1])
+    word = str(asked).strip()
+    # A sheet may be named by a number, of a year for instance; else a number is a place.
+    for name in names:
+        if name == asked or name.casefold() == word.casefold():
+            return str(name)
+    if word.isascii() and word.isdigit() and 1 <= int(word) <= len(names):
+        return str(names[int(word) - 1])
     raise InputError(
         f"The workbook has no sheet {asked!r:.80}.", hint="Sheets: " + ", ".join(names[:20]) + "."
     )

@@ -339,6 +339,8 @@ REFUSED: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("an archive", b"PK\x03\x04" + b"\0" * 22 + b"\x09\0\0\0" + b"sales.CSV" + b"\0" * 50, {}, "archive that holds"),
     ("a page of the web", b"\n<HTML><table><tr><td>1</td></tr></table></html>", {}, "HTML"),
     ("an old workbook in XML", b'<?xml version="1.0"?><Workbook/>', {}, "XML"),
+    ("a document", b"%PDF-1.7\n%\xe2\xe3\n1 0 obj\n", {}, "document"),
+    ("a document of text", b"{\\rtf1 hello}", {}, "document"),
     ("a database", b"SQLite format 3\0" + b"\0" * 100, {}, "SQLite"),
     ("another encoding than was said", b"a,b\n\xff,1\n", {"encoding": "utf-8"}, "not text"),
     ("an encoding that there is not", b"a,b\n1,2\n", {"encoding": "klingon"}, "no encoding"),

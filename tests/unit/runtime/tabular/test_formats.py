@@ -76,6 +76,10 @@ def test_sheets_are_chosen_by_name_or_number_and_hidden_ones_are_not_the_first(t
     assert read(tmp_path, path, sheet="two").kinds == {"b": "integer"}
     assert read(tmp_path, path, sheet=1).kinds == {"h": "integer"}
     assert read(tmp_path, path).told["sheets"][0] == {"name": "Hidden", "visible": False}
+    years = workbook(tmp_path / "b.xlsx", **{"2024": [["a"], [1]], "2023": [["b"], [2]]})
+    assert (
+        read(tmp_path, years, sheet=2023).kinds == read(tmp_path, years, sheet="2").kinds == {"b": "integer"}
+    )
     with pytest.raises(InputError, match="no sheet 'Three'") as refused:
         read(tmp_path, path, sheet="Three")
     assert "Hidden, One, Two" in str(refused.value.hint)
