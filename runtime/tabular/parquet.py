@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,12 @@ def _read(request: Request, raw: Any) -> Found:
     if len(places) > MAX_COLUMNS:
         raise too_wide(len(places))
     names = unique_names([described[place][0] for place in places])
+    types = [str(described[place][1]) for place in places]
     (total,) = raw.execute("SELECT count(*) FROM read_parquet(?)", [path]).fetchone()
+    wanted = ", ".join(
+        _wanted(raw, path, len(described), place, kind) for place, kind in zip(places, types, strict=True)
+    )
+    zoned = [place for place, kind in enumerate(types) if kind == _ZONED]
     ended = False
 
     def slices() -> Iterator[Slice]:
@@ -216,14 +222,15 @@ def _read(request: Request, raw: Any) -> Found:
         ended = False
         top, _, last, _ = request.options.region()
         count = "NULL" if last is None else str(max(0, last - top + 1))
-        cursor = raw.execute(f"SELECT * FROM read_parquet(?) LIMIT {count} OFFSET {top - 1}", [path])
-        step = max(20, min(2_000, _CELLS // max(1, len(described))))
+        cursor = raw.execute(f"{_source(len(described), wanted)} LIMIT {count} OFFSET {top - 1}", [path])
+        step = max(20, min(2_000, _CELLS // max(1, len(names))))
         seen = 0
         while rows := cursor.fetchmany(step):
-            if len(places) != len(described):
-                rows = [row[places.start : places.stop] for row in rows]
             first = top + seen
-            yield Slice.of(rows, lambda first=first, n=len(rows): range(first, first + n))  # type: ignore[misc]
+            found = Slice.of(rows, lambda first=first, n=len(rows): range(first, first + n))  # type: ignore[misc]
+            for place in zoned:
+                found.columns[place] = list(map(_in_utc, found.columns[place]))  # type: ignore[index]
+            yield found
             seen += len(rows)
             if request.most is not None and seen >= request.most:
                 return
@@ -242,3 +249,34 @@ def _read(request: Request, raw: Any) -> Found:
         with request.path.open("rb") as file:
             found.facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
+
+
+_ZONED = "TIMESTAMP WITH TIME ZONE"
+
+
+def _source(width: int, wanted: str) -> str:
+    """Return a query of a file, whose columns are named by their places: two of a file may have one name."""
+    names = ", ".join(f"p{place}" for place in range(width))
+    return f"SELECT {wanted} FROM read_parquet(?) AS f({names})"
+
+
+def _wanted(raw: Any, path: str, width: int, place: int, kind: str) -> str:
+    """Return the expression that reads a column without a loss, and without a package that knows of time zones."""
+    name = f"p{place}"
+    if kind == _ZONED:
+        return f"timezone('UTC', {name})"
+    if "WITH TIME ZONE" in kind and kind != "TIME WITH TIME ZONE":
+        return f"to_json({name})::VARCHAR"
+    if kind == "TIMESTAMP_NS":
+        # A moment in Python has microseconds: where there are more digits, all of them are kept as text.
+        finer = f"count(*) FILTER (epoch_ns({name}) % 1000 <> 0)"
+        if raw.execute(_source(width, finer), [path]).fetchone()[0]:
+            return f"replace({name}::VARCHAR, ' ', 'T')"
+    return name
+
+
+def _in_utc(moment: Any) -> Any:
+    """Return a moment of UTC that says so; one that Python has no date for is a text already."""
+    if isinstance(moment, datetime):
+        return moment.replace(tzinfo=UTC)
+    return moment if moment is None else f"{moment}+00:00"

@@ -287,6 +287,27 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
     ]
 
 
+def test_moments_of_parquet_keep_their_zone_and_all_their_digits(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    duckdb.connect().execute(
+        "COPY (SELECT timestamptz '2024-01-01 10:00:00.5+02' AS zoned, [timestamptz '2024-01-01 10:00:00+02'] AS many,"
+        " timestamp_ns '2024-01-01 10:00:00.123456789' AS fine, timestamp_ns '2024-01-01 10:00:00.25' AS coarse"
+        f" UNION ALL SELECT NULL, NULL, NULL, NULL) TO '{path}' (FORMAT parquet)"
+    )
+    table = read(tmp_path, path)
+    assert table.rows == [
+        (
+            "2024-01-01T08:00:00.500000+00:00",
+            '["2024-01-01 08:00:00+00"]',
+            "2024-01-01T10:00:00.123456789",
+            "2024-01-01T10:00:00.250000",
+        ),
+        (None, None, None, None),
+    ]
+    assert (table.kinds["zoned"], table.kinds["coarse"]) == ("datetime", "datetime")
+    assert list(read(tmp_path, path, start_column=4).kinds) == ["coarse"]
+
+
 def test_a_broken_parquet_file_has_one_clear_error_without_its_path(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         read(tmp_path, b"PAR1" + b"\0" * 500)
