@@ -20,7 +20,7 @@ from runtime.tabular.staging import Staging
 
 __all__ = ("Again", "Filler", "Slice", "fill")
 
-_AHEAD_CELLS = 200_000
+_AHEAD_CELLS = 50_000
 _SAMPLE_ROWS = 20_000
 
 

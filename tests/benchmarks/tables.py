@@ -98,6 +98,12 @@ class _Service:
     def run(self, body: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(body)
 
+    def timed(self, body: Coroutine[Any, Any, Any]) -> tuple[float, dict[str, Any]]:
+        """Return how long something takes, and the CPU that workers used for it: on a busy machine the better figure."""
+        before = self.cpu_seconds()
+        taken, _ = _timed(lambda: self.run(body))
+        return taken, {"cpu_s": round(self.cpu_seconds() - before, 2)}
+
     def cpu_seconds(self) -> float:
         """Return the CPU that the workers used, as the noise must not count it."""
         total = 0.0
@@ -208,14 +214,20 @@ def loads(bench: Bench) -> Iterator[Figure]:
             def floors(
                 path: Path = path, ready: list[tuple[Any, ...]] = ready
             ) -> tuple[float, dict[str, Any]]:
+                began = time.process_time()
                 drained, _ = _timed(partial(_drain, path))
                 bound = _bind(bench.folder, ready)
-                return drained + bound, {"csv_s": drained, "bind_s": bound, "copy_s": _copy(bench.folder)}
+                cpu = round(time.process_time() - began, 2)
+                copied = _copy(bench.folder)
+                return drained + bound, {
+                    "csv_s": drained,
+                    "bind_s": bound,
+                    "copy_s": copied,
+                    "cpu_s": cpu,
+                }
 
             sides: dict[str, Sample] = {
-                "ours": lambda path=path: _timed(
-                    lambda: service.run(load(service.workers, path, None, staging))
-                ),  # type: ignore[misc]
+                "ours": lambda path=path: service.timed(load(service.workers, path, None, staging)),  # type: ignore[misc]
                 "csv + bind": floors,
                 "copy": lambda: (_copy(bench.folder), {}),
                 "adopted": lambda: (service.run(_adopted(service, staging)), {}),
@@ -284,7 +296,7 @@ def many_loads(bench: Bench) -> Iterator[Figure]:
     rows = 100_000 if bench.quick else 1_000_000
     path = _mixed(bench.folder / f"mixed-{rows}.csv", rows)
     with _service(bench) as service:
-        one, _ = _timed(lambda: service.run(load(service.workers, path, None, bench.folder / "one.sqlite")))
+        one, alone = service.timed(load(service.workers, path, None, bench.folder / "one.sqlite"))
         lags: list[float] = []
 
         async def all_at_once() -> None:
@@ -303,10 +315,14 @@ def many_loads(bench: Bench) -> Iterator[Figure]:
             )
             stop.cancel()
 
-        taken, _ = _timed(lambda: service.run(all_at_once()))
+        taken, all_of_them = service.timed(all_at_once())
         cores = len(os.sched_getaffinity(0))
         case = f"10 × {rows:,} rows at once on {cores} cores"
-        facts = {"one_s": round(one, 2), "peak_mb_each": service.memory()}
+        facts = {
+            "one_s": round(one, 2),
+            "cpu_each_over_alone": round(all_of_them["cpu_s"] / (10 * alone["cpu_s"]), 2),
+            "peak_mb_each": service.memory(),
+        }
         yield Figure(
             "loads over their serial time by core",
             case,
@@ -394,7 +410,7 @@ def workbooks(bench: Bench) -> Iterator[Figure]:
         service.run(load(service.workers, path, None, staging))
         pairs = bench.in_turn(
             {
-                "ours": lambda: _timed(lambda: service.run(load(service.workers, path, None, staging))),
+                "ours": lambda: service.timed(load(service.workers, path, None, staging)),
                 "calamine rows": lambda: _timed(plain),
             }
         )
