@@ -524,6 +524,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "acceptance/test_csv_cases.py::test_a_file_that_cannot_be_read_says_why_and_leaves_nothing",
         "properties/test_tables.py::test_a_file_comes_out_as_it_went_in",
         "properties/test_tables.py::test_any_bytes_are_a_table_or_one_clear_error",
+        "properties/test_tables.py::test_what_is_cut_by_the_block_is_what_the_reader_makes_of_it",
     ),
     _row(
         "ag-16",
