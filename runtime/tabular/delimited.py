@@ -31,7 +31,7 @@ MAX_CELL = 1_000_000
 
 _SAMPLE = 8 << 20
 _SAMPLE_LINES = 600
-_CELLS = 6_000
+_CELLS = 3_000
 _UNFOLDS = 1_000
 # A file is read to its end by the slower reader when more of its blocks than one in so many need it.
 _PLAIN = 4

@@ -28,7 +28,7 @@ __all__ = ("read_sheet",)
 _UNZIPPED = 2 << 30
 _ENTRIES = 10_000
 _ROWS = 1 << 20
-_CELLS = 6_000
+_CELLS = 3_000
 _LOOK = 200
 
 
