@@ -70,13 +70,23 @@ def translate(
     if complaint is not None:
         return complaint
     if denial is not None:
-        return refusal(denial.rule, denial.what)
+        described = denial.rule == "object.reserved" and denial.access.kind == "PRAGMA"
+        return refusal(denial.rule, denial.what, hint=_leave_out(policy) if described else None)
     if isinstance(error, sqlite3.Error):
         found = _sqlite_error(error, sql, policy, connection)
         if isinstance(found, SqlError) and sql is not None:
             _offer_rewrite(found, sql, compiles)
         return found
     return _python_error(error)
+
+
+def _leave_out(policy: Policy) -> str:
+    """Return what to write where a statement describes all tables of the schema, the runtime's among them."""
+    names = ", ".join(f"'{name}'" for name in sorted(policy.internal))
+    return (
+        "Leave the runtime's tables out before their columns are asked for: "
+        f"WHERE type = 'table' AND name NOT GLOB '{policy.reserved_prefix}*' AND name NOT IN ({names})."
+    )
 
 
 def _offer_rewrite(error: SqlError, sql: str, compiles: Callable[[str], bool]) -> None:

@@ -131,3 +131,21 @@ def test_every_error_has_a_translation(desk: Desk, error: BaseException, code: s
 
 def test_reserved_tables_are_not_named_in_hints(desk: Desk) -> None:
     assert "session_state" not in str(desk.fails("SELECT * FROM session_stat").hint)
+
+
+def test_a_statement_that_describes_all_tables_is_told_which_to_leave_out(stocked: Desk) -> None:
+    """What the hint says to add makes the statement run."""
+    sql = "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c"
+    stocked.own("CREATE TABLE IF NOT EXISTS _duralite_meta(key TEXT)")
+    refused = stocked.fails(sql)
+    assert refused.to_problem()["rule"] == "object.reserved"
+    condition = (
+        str(refused.hint)
+        .partition(": ")[2]
+        .rstrip(".")
+        .replace("name NOT", "m.name NOT")
+        .replace("type =", "m.type =")
+    )
+    found = {table for table, _ in stocked.run(f"{sql} {condition}")}
+    assert found
+    assert not found & {"_duralite_meta", "session_state", "execution_logs"}
