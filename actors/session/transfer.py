@@ -115,7 +115,10 @@ class TransferMethods:
     async def clone(
         self, name: Annotated[str, Field(description="The new session's name; it must not exist yet.")]
     ) -> dict[str, str]:
-        """Copy this session, its tables and its saved state, into a new one."""
+        """Copy this session, its tables and its saved state, into a new one.
+
+        What became a project is copied into a project: `type` tells.
+        """
         instance = self._instance
         target = ActorAddress(instance.address.type, instance.address.owner, check_name(name))
         if target == instance.address:
@@ -130,7 +133,7 @@ class TransferMethods:
             await instance.host.adopt(target, copy)
         finally:
             await _in_thread(shutil.rmtree, folder, True)
-        return {"name": name, "cloned_from": instance.address.name}
+        return {"type": target.type, "name": name, "cloned_from": instance.address.name}
 
 
 def _import(tx: Transaction, raw: sqlite3.Connection, replace: bool) -> dict[str, Any]:

@@ -30,12 +30,11 @@ _KEPT = ("TMPDIR", "TZDIR", "LD_LIBRARY_PATH", "SQLITE_TMPDIR")
 class Worker:
     """A process that waits for tasks. Made by `start`; after `kill`, or a task that was given up, it is of no use."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._reader = reader
-        self._writer = writer
         self._killed = False
         self.tasks = 0
         self.memory = 0
@@ -67,10 +66,10 @@ class Worker:
                 # schedules each as one (`sched(7)`, autogroup), and `nice` weighs only within it.
                 process_group=0,
             )
-        reader, writer = await asyncio.open_connection(sock=ours)
-        worker = cls(process, reader, writer)
+        worker = cls(process)
         try:
             async with asyncio.timeout(_START_S):
+                worker._reader, worker._writer = await asyncio.open_connection(sock=ours)
                 await worker._send(b"H", {"path": [p or str(Path.cwd()) for p in sys.path], "nice": nice})
                 await worker._frame()
         except BaseException as error:
@@ -121,7 +120,8 @@ class Worker:
         """End the process at once and return its exit code (negative: the signal). Idempotent."""
         if not self._killed:
             self._killed = True
-            self._writer.close()
+            if hasattr(self, "_writer"):  # else it was given up before it was connected
+                self._writer.close()
             self._process.kill()
         return await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.errors import InputError
 from runtime.limits import Limits as ServiceLimits
+from runtime.reasons import reasons
 from sandbox.engine import Limits, Outcome
 
 __all__ = ("CALLS_LISTED", "RunCall", "RunError", "RunLimits", "RunResult", "run_limits", "run_result")
@@ -96,10 +97,13 @@ def run_limits(service: ServiceLimits, wanted: dict[str, Any] | None) -> Limits:
         return most
     try:
         lower = RunLimits.model_validate(wanted).model_dump(exclude_none=True)
-    except ValueError as error:
+    except ValidationError as error:
         names = ", ".join(RunLimits.model_fields)
+        wrong = reasons(error, "limit", RunLimits.model_fields)
         raise InputError(
-            f"limits is not valid: {str(error)[:300]}", hint=f"Positive numbers for: {names}."
+            f"limits: {wrong[0]['path']}: {wrong[0]['reason']}.",
+            hint=f"Give positive numbers for: {names}.",
+            errors=wrong,
         ) from None
     return replace(most, **{name: min(value, getattr(most, name)) for name, value in lower.items()})
 
@@ -117,7 +121,7 @@ def run_result(outcome: Outcome, calls: list[RunCall], writes: int) -> RunResult
         error=error,
         logs=text.removesuffix("\n").split("\n") if text else [],
         calls=calls,
-        usage=asdict(outcome.usage),
+        usage={name: round(value, 3) for name, value in asdict(outcome.usage).items()},
         effects={"written": writes > 0, "write_calls": writes, "retry_safe": writes == 0},
         truncated=outcome.truncated,
         limit=outcome.limit,

@@ -237,7 +237,7 @@ async def test_a_hostile_schema_gets_the_rights_of_a_user_only(
 
 async def test_a_clone_is_a_session_of_its_own(host: Host, scratch: Stub) -> None:
     await filled(scratch)
-    assert await scratch.clone("copy") == {"name": "copy", "cloned_from": "one"}
+    assert await scratch.clone("copy") == {"type": scratch.address.type, "name": "copy", "cloned_from": "one"}
     copy = host.namespace("scratch").get("copy")
     await scratch.exec("DELETE FROM t")
     await scratch.save_state("k", "changed")

@@ -92,6 +92,12 @@ async def test_every_method_of_the_session_goes_on_working(host: Host, session: 
     )
 
 
+async def test_a_copy_of_it_is_a_project_and_says_so(host: Host, session: Stub) -> None:
+    await session.promote("lasting")
+    assert await session.clone("copy") == {"type": "project", "name": "copy", "cloned_from": "lasting"}
+    assert await count(host.namespace("project").get("copy")) == 3
+
+
 async def test_it_lives_on_over_restarts_and_has_no_ttl(tmp_path: Path) -> None:
     clock = ManualClock()
     async with harness(tmp_path, *TYPES, clock=clock) as host:

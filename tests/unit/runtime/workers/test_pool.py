@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from runtime.errors import (
 from runtime.limits import Limits
 from runtime.testing import until
 from runtime.workers.pool import Workers
+from runtime.workers.worker import Worker
 
 TASKS = "tests.unit.runtime.workers.tasks:"
 ROOT = Path(__file__).resolve().parents[4]
@@ -223,3 +225,18 @@ async def test_no_worker_outlives_a_service_that_is_killed() -> None:
         service.kill()
         service.wait()
     await until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+async def test_a_start_that_is_given_up_leaves_no_process(steps: int) -> None:
+    def processes() -> set[str]:
+        return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())
+
+    before = processes()
+    starting = asyncio.ensure_future(Worker.start(0))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert processes() == before

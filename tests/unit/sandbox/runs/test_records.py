@@ -191,3 +191,23 @@ async def test_a_copy_of_a_session_does_not_go_on_with_its_runs(
     assert await copy.list_approvals() == []
     assert [each.name for each in await copy.list_snippets()] == ["one"]
     assert ledger(ground.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "path", "reason"),
+    [
+        ({"wall": 3}, "wall", "there is no such limit, the nearest is wall_s"),
+        ({"wall_s": -1}, "wall_s", "greater than 0"),
+        ({"calls": "many"}, "calls", "integer"),
+    ],
+)
+async def test_limits_that_are_none_are_told_in_words(
+    ground: Ground, limits: dict[str, Any], path: str, reason: str
+) -> None:
+    async with ground.host() as host:
+        with pytest.raises(InputError) as refused:
+            await host.namespace("session").get("a").run("1", limits=limits)
+    (wrong,) = refused.value.extra["errors"]
+    assert wrong["path"] == path
+    assert reason in wrong["reason"]
+    assert "pydantic" not in str(refused.value)
