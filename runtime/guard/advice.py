@@ -257,7 +257,29 @@ _CONSTRAINTS = (
         "Name the columns: INSERT INTO t (a, b) VALUES (?, ?).",
     ),
     (r"misuse of aggregate", "Use HAVING for conditions on aggregates, or a sub-select."),
-    (r"misuse of window function", "Put the window function into a sub-select, and filter outside."),
+    (
+        r"misuse of (?:aliased )?window function",
+        "Put the window function into a sub-select, and filter outside: SELECT * FROM (SELECT …) WHERE ….",
+    ),
+    (r"HAVING clause on a non-aggregate", "Use WHERE for rows; HAVING is for groups, behind GROUP BY."),
+    (r"SELECTs to the left and right of", "Give every SELECT of the compound the same number of columns."),
+    (r"sub-select returns \d+ columns", "In the place of a value a sub-select gives one column."),
+    (
+        r"row value misused",
+        "Leave out the parentheses around several columns; compare rows with = or IN only.",
+    ),
+    (
+        r"unrecognized token: \"[\"']",
+        "A quote is not closed. Double a quote inside a text ('it''s'), or pass the text as a parameter.",
+    ),
+    (
+        r"Could not decode to UTF-8",
+        "The text holds bytes that are not UTF-8: read it as CAST(x AS BLOB), or as hex(x).",
+    ),
+    (
+        r"integer overflow",
+        "The result does not fit into 64 bits: use CAST(x AS REAL), or total() in place of sum().",
+    ),
     (
         r"Incorrect number of bindings|did not supply a value for binding|bindings? supplied",
         "Give one value for every ?, or an object with every :name.",

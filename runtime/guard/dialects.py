@@ -75,9 +75,40 @@ _BY_MESSAGE = (
         r'near "(QUALIFY|PIVOT|UNPIVOT|LATERAL|GROUPING|ROLLUP)"',
         "SQLite lacks this clause: use a sub-select, CASE or UNION ALL.",
     ),
-    (r'near "(USING)"', "In DELETE use WHERE … IN (SELECT …); UPDATE knows FROM."),
+    (
+        r'near "(FUNCTION|PROCEDURE|DATABASE|SCHEMA|ROLE|USER|EXTENSION|SEQUENCE)"',
+        "SQLite has tables, indexes, views and triggers; there is one database, without schemas and procedures.",
+    ),
+    (
+        r'near "CONSTRAINT"',
+        "Constraints are part of CREATE TABLE: make a new table with it, and copy the rows.",
+    ),
+    (r'near "INTO"', "Use CREATE TABLE t AS SELECT …."),
+    (r'near "USING"', "In DELETE use WHERE … IN (SELECT …); UPDATE knows FROM."),
 )
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), hint) for pattern, hint in _BY_MESSAGE)
+
+
+# What SQLite reads up to some point behind the word that it lacks: the text says more than the message.
+_BY_TEXT = (
+    (
+        r"\bextract\s*\(\s*\w+\s+from\b",
+        "Use strftime('%Y', column) and its like: %Y year, %m month, %d day, %H hour.",
+    ),
+    (r"\b(left|right)\s*\(", "Use substr(x, start, length); substr(x, -n) for the end."),
+    (r"\bwithin\s+group\b", "Order the values and take one by OFFSET (SELECT count(*)/2 FROM t)."),
+    (
+        r"\barray\s*\[|\bunnest\s*\(|\bany\s*\(",
+        "There are no arrays: use IN (…), or json_each('[1, 2]') as a table.",
+    ),
+    (r"\b(un)?pivot\s*\(", "SQLite lacks this clause: use CASE inside an aggregate, or UNION ALL."),
+    (r"^\s*create\s+or\s+replace\b", "Send DROP … IF EXISTS first, and then CREATE."),
+    (r"^\s*create\s+index\s+concurrently\b", "Leave CONCURRENTLY out."),
+    (r"^\s*update\b.*\bjoin\b", "Use UPDATE t SET … FROM other WHERE other.id = t.id."),
+    (r"^\s*delete\s+(?!from\b)", "Use DELETE FROM t WHERE … IN (SELECT …)."),
+)
+_COMPILED_TEXT = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), hint) for pattern, hint in _BY_TEXT)
+_LONGEST = 10_000
 
 
 def dialect_hint(message: str, sql: str | None) -> str | None:
@@ -85,7 +116,9 @@ def dialect_hint(message: str, sql: str | None) -> str | None:
     for pattern, hint in _COMPILED:
         if pattern.search(message):
             return hint
-    return None
+    if sql is None or "syntax error" not in message or len(sql) > _LONGEST:
+        return None
+    return next((hint for pattern, hint in _COMPILED_TEXT if pattern.search(sql)), None)
 
 
 _LISTING = (

@@ -9,6 +9,8 @@ gate and the authorizer. sqlglot is loaded at first use, because most statements
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,9 +96,13 @@ def rewrites(sql: str) -> Iterator[str]:
     seen = {sql.strip()}
     for dialect in _DIALECTS:
         text = _generate(_parse(sql, dialect))
-        if text is not None and text not in seen:
+        # What a dialect reads without a part of it (`ISNULL(a, 0)` as MySQL's of one argument) says something else.
+        if text is not None and text not in seen and not Counter(_numbers(sql)) - Counter(_numbers(text)):
             seen.add(text)
             yield text
+
+
+_numbers = re.compile(r"\b[0-9]+\b").findall
 
 
 def _parse(sql: str, dialect: str) -> Any:
@@ -119,6 +125,8 @@ def _generate(tree: Any) -> str | None:
     if tree is None or isinstance(tree, exp.Command):
         return None
     try:
+        if any(table.args.get("pivots") for table in tree.find_all(exp.Table, exp.Subquery)):
+            return None  # it would be left out
         text: str = tree.sql(dialect="sqlite", unsupported_level=ErrorLevel.IGNORE)
     except (SqlglotError, RecursionError, MemoryError, ValueError, TypeError, AttributeError, LookupError):
         return None

@@ -46,6 +46,22 @@ def stocked(desk: Desk) -> Desk:
         ("SELECT * FROM order", 'near "order": syntax error', '"order"'),
         ("DELETE FROM grown", "cannot modify grown because it is a view", "CREATE TABLE t AS SELECT"),
         ("SELECT (1", "incomplete input", "too early"),
+        ("SELECT 'it's'", 'unrecognized token: "\'"', "not closed"),
+        (
+            "SELECT 1, 2 UNION SELECT 1",
+            "SELECTs to the left and right of UNION do not have the same number of result columns",
+            "same number",
+        ),
+        (
+            "SELECT row_number() OVER () AS n FROM customers WHERE n = 1",
+            "misuse of aliased window function n",
+            "sub-select",
+        ),
+        ("SELECT EXTRACT(YEAR FROM name) FROM customers", 'near "FROM": syntax error', "strftime"),
+        ("SELECT LEFT(name, 2) FROM customers", 'near "(": syntax error', "substr"),
+        ("UPDATE customers c JOIN customers d ON 1 SET name = 'x'", 'near "c": syntax error', "SET … FROM"),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1", 'near "OR": syntax error', "DROP"),
+        ("SELECT abs(-9223372036854775808)", "integer overflow", "REAL"),
         ("SELECT sum(id) FROM customers WHERE sum(id) > 1", "misuse of aggregate: sum()", "HAVING"),
     ],
 )
@@ -72,12 +88,19 @@ def test_the_class_of_the_error_is_told(stocked: Desk) -> None:
         ),
         ("SELECT TOP 5 * FROM customers", "SELECT * FROM customers LIMIT 5"),
         ("SELECT STRING_AGG(name, ',') FROM customers", "SELECT GROUP_CONCAT(name, ',') FROM customers"),
+        ("SELECT ISNULL(name, 0) FROM customers", "SELECT COALESCE(name, 0) FROM customers"),
     ],
 )
 def test_another_databases_sql_comes_back_rewritten(stocked: Desk, sql: str, rewrite: str) -> None:
     error = stocked.fails(sql)
     assert error.extra["rewrite"] == rewrite
     assert rewrite in str(error.hint)
+
+
+def test_a_rewrite_that_leaves_a_clause_out_is_not_offered(stocked: Desk) -> None:
+    for values in ("1, 2", "'a', 'b'"):
+        refused = stocked.fails(f"SELECT * FROM customers PIVOT (sum(id) FOR name IN ({values}))")
+        assert "rewrite" not in refused.extra
 
 
 def test_a_rewrite_is_offered_only_if_it_compiles(stocked: Desk) -> None:
