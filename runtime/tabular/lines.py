@@ -15,7 +15,7 @@ from typing import Self
 from runtime.errors import LimitExceeded
 from runtime.tabular.decode import Encoding, undecodable
 
-__all__ = ("Lines", "Pieces", "count_lines")
+__all__ = ("Lines", "Pieces")
 
 _PIECE = 1 << 16
 _LINE = 16 << 20
@@ -74,7 +74,7 @@ class _Kept:
     def __init__(self, first: int, text: str, comment: str | None) -> None:
         self.first = first
         self.text = text
-        self.after = first + count_lines(text)
+        self.after = first + _count_lines(text)
         self._comment = comment
         self._lines: list[str] | None = None
 
@@ -184,7 +184,7 @@ class Lines:
             blocks.popleft()
 
 
-def count_lines(text: str) -> int:
+def _count_lines(text: str) -> int:
     """Return the number of lines of a text, the last of which may have no end."""
     count = text.count("\n")
     if "\r" in text:
