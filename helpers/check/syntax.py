@@ -19,7 +19,7 @@ __all__ = ("parse",)
 _PARSING = threading.Lock()
 
 _SQL = re.compile(
-    r"\s*(select\s+.+\s+from|insert\s+into|update\s+\S+\s+set|delete\s+from|create\s+table|with\s+\w+\s+as\s*\()\b",
+    r"\s*(?:select\s+[\w'\"*(]|(?:insert\s+into|update\s+\S+\s+set|delete\s+from|create\s+table|with\s+\w+\s+as\s*\()\b)",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"\s*(```|~~~)")
@@ -62,6 +62,7 @@ _BY_MESSAGE = (
 
 def parse(code: str) -> ast.Module | Finding | None:
     """Return the tree, the finding that says why there is none, or None where the text is nested too deeply."""
+    code = code.removeprefix("\ufeff")
     try:
         with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")

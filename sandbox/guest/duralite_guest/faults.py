@@ -129,6 +129,11 @@ def _hint(error: BaseException, scope: dict[str, Any]) -> str | None:
 
 
 _BY_TEXT = (
+    ("'dict' object has no attribute", "A row is a dict: write row['name'] in place of row.name."),
+    (
+        "list indices must be integers or slices, not str",
+        "A result is a list of rows: write rows[0]['name'].",
+    ),
     ("'coroutine' object", "A call of `tools` is awaited: `await tools.…(…)`."),
     ("'return' outside function", "End with the value as the last line, without `return`."),
     ("'await' outside async function", "Make the function `async def`, and await its call."),

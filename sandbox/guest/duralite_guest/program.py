@@ -33,7 +33,8 @@ class Program:
     """One job, from source to report."""
 
     def __init__(self, job: dict[str, Any], channel: Channel, libraries: dict[str, types.ModuleType]) -> None:
-        self._code: str = job["code"]
+        # A mark that some editors put before a text; CPython leaves it out of files as well.
+        self._code: str = job["code"].removeprefix("\ufeff")
         self._filename: str = job["filename"]
         self._limits: dict[str, Any] = job["limits"]
         self._channel = channel

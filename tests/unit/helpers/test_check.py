@@ -120,6 +120,8 @@ def test_a_mistake_is_told_with_its_place_and_the_nearest_name(
     [
         ("```python\nprint(1)\n```", "```"),
         ("SELECT name FROM people", "This is SQL"),
+        ("SELECT 1", "This is SQL"),
+        ("\ufeffSELECT max(a)", "This is SQL"),
         ("const x = 5", "JavaScript"),
         ("for (let i = 0; i < 3; i++) {\n}", "colon"),
         ("if x && y:\n    pass", "and"),

@@ -45,6 +45,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
         ("import asyncio\nasync with asyncio.timeout(5):\n    x = await tools.echo(1)\nx", 1),
         ("[await tools.echo(i) for i in range(2)]", [0, 1]),
         ("inputs['a']", 1),
+        ("\ufeffx = 2\nx + 1", 3),
         ("helpers.inputs is inputs", True),
         ("import helpers\nhelpers.db is db", True),
         ("from helpers import db as d\nd.echo(1)", 1),
@@ -186,6 +187,8 @@ async def test_what_breaks_in_the_host_is_not_told_to_the_program(bench: Bench) 
         ("db.query('a', sql='b')", "TypeError", 1, "twice", None),
         ("db.echo(object())", "TypeError", 1, "plain data", None),
         ("x = tools.echo(1)\nx['a']", "TypeError", 2, "coroutine", "await"),
+        ("rows = [{'a': 1}]\nrows[0].a", "AttributeError", 2, "'a'", "row['name']"),
+        ("rows = [{'a': 1}]\nrows['a']", "TypeError", 2, "indices", "rows[0]"),
         ("input()", "RuntimeError", 1, "inputs", None),
         (
             "import asyncio\nasync def m(): pass\nawait m()\nasyncio.run(m())",
