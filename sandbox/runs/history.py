@@ -138,11 +138,11 @@ def program_of(tx: Transaction, run: str) -> Program:
 
 # A run that goes on may have a journal far larger than a record: what is too much is cut in what is shown.
 _CALLS = """
-SELECT name, iif(total <= ?2, args, substr(args, 1, 100)), state, iif(total <= ?2, result, NULL), ms,
-    cut OR total > ?2
+SELECT name, iif(total <= :most, args, substr(args, 1, 100)), state, iif(total <= :most, result, NULL), ms,
+    cut OR total > :most
 FROM (
     SELECT *, sum(length(args) + coalesce(length(result), 0)) OVER (ORDER BY id) AS total
-    FROM main._duralite_run_calls WHERE run = ?1)
+    FROM main._duralite_run_calls WHERE run = :run)
 ORDER BY id"""
 
 
@@ -173,7 +173,10 @@ def load(tx: Transaction, run: str) -> RunRecord:
         for name in ("value", "logs", "usage", "effects", "note", "limit", "warnings"):
             setattr(record, name, kept[name])
         record.error = None if kept["error"] is None else RunError(**kept["error"])
-    record.calls = [_call_record(*each) for each in tx.all(_CALLS, (run, tx.limits.run_record_bytes))]
+    record.calls = [
+        _call_record(*each)
+        for each in tx.execute(_CALLS, {"run": run, "most": tx.limits.run_record_bytes}).fetchall()
+    ]
     if record.state == "paused":
         record.waiting = waiting_of(tx, run)
     return record

@@ -7,6 +7,7 @@ comes back with some text, and never with much.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from typing import Any
 
@@ -14,6 +15,8 @@ __all__ = ("describe",)
 
 _MESSAGE_CHARS = 4_000
 _LINE_CHARS = 200
+_CODE_CHARS = 80
+_NAME = re.compile(r"[a-z][a-z0-9_.]*", re.ASCII).fullmatch
 _FRAMES = 20
 _CAUSES = 3
 
@@ -27,13 +30,18 @@ def describe(error: BaseException, filename: str, source: str, scope: dict[str, 
         line = error.lineno
         frames = [(line, "<module>")] if isinstance(line, int) else []
     return {
-        "type": _type_name(error),
-        "message": _message(error),
+        "type": _whole(_type_name(error)),
+        "message": _whole(_message(error)),
         "line": line if isinstance(line, int) else None,
-        "hint": _safely(_hint, error, scope),
+        "hint": _whole(_safely(_hint, error, scope)),
         "code": _safely(_code, error),
-        "traceback": _traceback(error, frames, filename, lines),
+        "traceback": _whole(_traceback(error, frames, filename, lines)),
     }
+
+
+def _whole(text: str | None) -> str | None:
+    """Return a text that can be sent: half of a character, as broken data holds it, is written in ASCII."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _type_name(error: BaseException) -> str:
@@ -85,7 +93,7 @@ def _traceback(error: BaseException, frames: list[tuple[int, str]], filename: st
         shown = [*frames[: _FRAMES // 2], *frames[-_FRAMES // 2 :]]
     text = []
     for number, name in shown:
-        where = "" if name == "<module>" else f", in {name}"
+        where = "" if name == "<module>" else f", in {name[:_LINE_CHARS]}"
         source = lines[number - 1].strip() if 0 < number <= len(lines) else ""
         text.append(f"  line {number}{where}: {_cut(source, _LINE_CHARS)}")
     seen = {id(error)}
@@ -100,8 +108,9 @@ def _traceback(error: BaseException, frames: list[tuple[int, str]], filename: st
 
 
 def _code(error: BaseException) -> str | None:
+    # A name, as errors of helpers have it: what else a program calls so (the message of an exit) is none.
     code = getattr(error, "code", None)
-    return code if type(code) is str else None
+    return code if type(code) is str and len(code) <= _CODE_CHARS and _NAME(code) else None
 
 
 def _hint(error: BaseException, scope: dict[str, Any]) -> str | None:

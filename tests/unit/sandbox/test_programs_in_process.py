@@ -202,6 +202,10 @@ async def test_what_breaks_in_the_host_is_not_told_to_the_program(bench: Bench) 
         ("raise KeyboardInterrupt", "KeyboardInterrupt", 1, "", None),
         ("import sys\nsys.exit('bad')", "SystemExit", 2, "bad", None),
         ("1 / 0", "ZeroDivisionError", 1, "zero", None),
+        ("raise ValueError('half \\ud800')", "ValueError", 1, "half \\ud800", None),
+        ("raise ExceptionGroup('g', [ValueError('\\udfff')])", "ExceptionGroup", 1, "\\udfff", None),
+        ("class E(Exception): hint = '\\ud800'\nraise E('x')", "E", 2, "x", "\\ud800"),
+        ("import sys\nsys.exit('x' * 10**7)", "SystemExit", 2, "cut", None),
         ("raise ExceptionGroup('g', [ValueError('inner')])", "ExceptionGroup", 1, "inner", None),
     ],
 )
@@ -215,6 +219,7 @@ async def test_an_error_names_type_line_and_a_way_on(
     assert (error.type, error.line) == (type_name, line)
     assert part in error.message
     assert hint is None or hint in (error.hint or "")
+    assert error.code is None
 
 
 async def test_a_traceback_holds_the_programs_own_lines_only(bench: Bench) -> None:

@@ -83,7 +83,7 @@ class Aggregate(BaseModel):
     @property
     def name(self) -> str:
         """The name of the new column."""
-        return self.new_column or (f"{self.column}_{self.function}" if self.column else "count")
+        return self.new_column or (f"{self.column}_{self.function}" if self.column is not None else "count")
 
 
 class GroupBy(BaseStep):
@@ -111,7 +111,7 @@ class GroupBy(BaseStep):
 
     def _apply(self, draft: Draft) -> None:
         names = draft.require(self.columns)
-        draft.require(a.column for a in self.aggregates if a.column)
+        draft.require(a.column for a in self.aggregates if a.column is not None)
         made = [*names, *(a.name for a in self.aggregates)]
         for name in made:
             if made.count(name) > 1:
@@ -126,7 +126,7 @@ def group(draft: Draft, names: list[str], aggregates: list[Aggregate]) -> None:
     for a in aggregates:
         if a.function != "count_rows" and a.column is None:
             raise StepError(f'"{a.function}" needs a column.', hint='Use "count_rows" to count rows.')
-        column = draft.columns[draft.index(a.column)] if a.column else None
+        column = draft.columns[draft.index(a.column)] if a.column is not None else None
         if column and a.function in ("sum", "mean", "median") and column.type not in (*NUMERIC, "boolean"):
             raise StepError(
                 f'"{a.column}" holds values of type {column.type}, which have no {a.function}.',
@@ -155,7 +155,7 @@ def group(draft: Draft, names: list[str], aggregates: list[Aggregate]) -> None:
         query.expressions[0].set("this", call("ifnull", call("min", draft.row), integer(1)))
     draft.over(query)
     for i, a in enumerate(aggregates, len(keys)):
-        if a.column and a.function in ("first", "last"):
+        if a.column is not None and a.function in ("first", "last"):
             _look_up(draft, i, base, stored[a.column])
     draft.order = [Key(draft.row)]
 

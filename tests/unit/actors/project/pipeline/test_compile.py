@@ -60,6 +60,7 @@ def plan(*steps: dict[str, Any], **tables: Table) -> Any:
         ({"operation": "replace_values", "columns": ["name"], "find": "a", "replace": "\\2", "match": "regex"},
          "does not fit the pattern"),
         ({"operation": "join", "table": "citys", "on": "name"}, 'no table "citys". The nearest name is "cities"'),
+        ({"operation": "group", "columns": ["name"], "aggregates": [{"function": "sum", "column": ""}]}, 'no column ""'),
         ({"operation": "join", "table": "cities", "on": {"name": "twn"}}, '"cities" has no column "twn"'),
     ],
     ids=lambda v: str(v)[:50],
