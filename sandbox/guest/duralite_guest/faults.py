@@ -108,8 +108,8 @@ def _traceback(error: BaseException, frames: list[tuple[int, str]], filename: st
 
 
 def _code(error: BaseException) -> str | None:
-    # A name, as errors of helpers have it: what else a program calls so (the message of an exit) is none.
-    code = getattr(error, "code", None)
+    # A name, as errors of helpers have it. That of an exit is its message.
+    code = None if isinstance(error, SystemExit) else getattr(error, "code", None)
     return code if type(code) is str and len(code) <= _CODE_CHARS and _NAME(code) else None
 
 
