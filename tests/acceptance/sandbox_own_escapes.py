@@ -439,6 +439,15 @@ class N(str):
 e = NameError("x"); e.name = N("dbb"); e.hint = N("h" * 10); e.code = 5
 raise e
 """),
+    ("error_of_half_characters", "CONTAINED: its text is told, and no frame breaks", """
+class E(Exception):
+    code = "\\udfff"; hint = "\\ud800" * 10**6
+raise E("\\ud800")
+"""),
+    ("error_with_a_huge_code", "CONTAINED: a code that is no name is left out", """
+import sys
+sys.exit("x" * 10**7)
+"""),
     ("syntax_error_forged", "CONTAINED: forged line numbers are data", """
 e = SyntaxError("x"); e.filename = "<code>"; e.lineno = 10 ** 30; e.msg = object()
 raise e
