@@ -138,6 +138,9 @@ class Statistics:
 
 
 def _short(value: Any) -> Any:
+    """Return a value as the catalogue holds it, which is JSON: bytes as hexadecimal text."""
+    if isinstance(value, bytes):
+        return value[: _NAME // 2].hex()
     return value[:_NAME] if isinstance(value, str) else value
 
 
@@ -145,8 +148,8 @@ def samples(cells: Sequence[Any]) -> list[Any]:
     """Return the first few different cells that are neither None nor empty."""
     found: list[Any] = []
     for cell in cells:
-        if cell is not None and cell != "" and cell not in found:
-            found.append(_short(cell))
+        if cell is not None and cell != "" and (short := _short(cell)) not in found:
+            found.append(short)
             if len(found) == _SAMPLES:
                 break
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import json
 import time
@@ -15,6 +16,7 @@ from runtime.errors import InputError
 from runtime.tabular.decode import MARKS, empty_file
 from runtime.tabular.options import FileFormat, ParseOptions
 from runtime.tabular.request import Found, Request
+from runtime.values import BYTES_TAG
 from runtime.workers.task import Report, task
 
 __all__ = ("load", "preview", "recognise")
@@ -134,7 +136,8 @@ def preview(args: dict[str, Any], report: Report) -> dict[str, Any]:
     path, options = Path(args["path"]), ParseOptions.model_validate(args["options"])
     head = int(args["rows"])
     kind, found = _read(Request(path, options, None, lambda *_: None, max(_PREVIEW_ROWS, head), head))
-    return {**_plain(kind, path, found), "rows": found.head, "complete": found.complete}
+    rows = [[_plain_cell(cell) for cell in row] for row in found.head]
+    return {**_plain(kind, path, found), "rows": rows, "complete": found.complete}
 
 
 def _read(request: Request) -> tuple[FileFormat, Found]:
@@ -148,6 +151,10 @@ def _read(request: Request) -> tuple[FileFormat, Found]:
         raise InputError("The file is gone.", hint="Send it again.") from None
     finally:
         gc.enable()
+
+
+def _plain_cell(cell: Any) -> Any:
+    return {BYTES_TAG: base64.b64encode(cell).decode()} if isinstance(cell, bytes) else cell
 
 
 def _plain(kind: FileFormat, path: Path, found: Found) -> dict[str, Any]:

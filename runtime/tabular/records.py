@@ -29,8 +29,12 @@ _CELLS = 16_000
 _SHOWN = 300
 _ELEMENT = 64 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
-# Numbers that orjson would round: these go through the slower reader, which keeps all digits.
-_LONG = re.compile(rb"[0-9.]{17}")
+# Numbers that orjson would round or refuse: these go through the slower reader, which keeps all digits.
+_LONG = re.compile(rb"[0-9.]{17}|NaN|Infinity")
+# What is no number in JSON, and written all the same: nothing, and what no column of numbers can hold.
+_CONSTANTS = {"NaN": None, "Infinity": "Infinity", "-Infinity": "-Infinity"}
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_HALVED = "a text in it holds half of a character"
 
 
 def read_ndjson(request: Request) -> Found:
@@ -179,7 +183,12 @@ def _plainly(error: Exception) -> str:
 
 def _value(text: str) -> Any:
     raw = text.encode("utf-8", "surrogateescape")
-    return json.loads(text, parse_float=_number) if _LONG.search(raw) else orjson.loads(raw)
+    if _LONG.search(raw) is None:
+        return orjson.loads(raw)
+    value = json.loads(text, parse_float=_number, parse_constant=_CONSTANTS.get)
+    if _halved(text, 0, len(text), value):
+        raise ValueError(_HALVED)
+    return value
 
 
 def _number(text: str) -> float | str:
@@ -188,7 +197,17 @@ def _number(text: str) -> float | str:
     return value if (len(text) < 17 and math.isfinite(value)) or faithful(text, value) else text
 
 
-_DECODE = json.JSONDecoder(parse_float=_number).raw_decode
+def _halved(text: str, start: int, end: int, value: Any) -> bool:
+    """Tell whether a value, which stands in a text from start to end, has half of a character: no file can hold it."""
+    if _HALF.search(text, start, end):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return True
+    return False
+
+
+_DECODE = json.JSONDecoder(parse_float=_number, parse_constant=_CONSTANTS.get).raw_decode
 
 
 def _values(records: _Records) -> Iterator[tuple[int, Any]]:
@@ -200,7 +219,7 @@ def _values(records: _Records) -> Iterator[tuple[int, Any]]:
             text.position += 1
         else:
             number += 1
-            yield number, _decoded(text, number)
+            yield from _decoded(records, text, number)
 
 
 def _elements(records: _Records) -> Iterator[tuple[int, Any]]:
@@ -218,7 +237,7 @@ def _elements(records: _Records) -> Iterator[tuple[int, Any]]:
                 text.next()
             first = False
             number += 1
-            yield number, _decoded(text, number)
+            yield from _decoded(records, text, number)
         text.position += 1
     if not found:
         raise InputError(
@@ -228,8 +247,8 @@ def _elements(records: _Records) -> Iterator[tuple[int, Any]]:
         raise _broken(number, "something that is no array follows the end of the array")
 
 
-def _decoded(text: _Window, number: int) -> Any:
-    """Return the value at the position of a text, and go behind it."""
+def _decoded(records: _Records, text: _Window, number: int) -> Iterator[tuple[int, Any]]:
+    """Yield (number, value) of what stands at the position of a text, unless it is kept aside, and go behind it."""
     while True:
         try:
             value, end = _DECODE(text.buffer, text.position)
@@ -243,8 +262,12 @@ def _decoded(text: _Window, number: int) -> Any:
             raise _broken(number, "it is nested too deeply") from None
         except ValueError as error:
             raise _broken(number, _plainly(error)) from None
-    text.position = end
-    return value
+    start, text.position = text.position, end
+    if _halved(text.buffer, start, end, value):
+        raw = text.buffer[start : min(end, start + _SHOWN)]
+        records.staging.reject(number, f"It is not JSON: {_HALVED}.", raw)
+    else:
+        yield number, value
 
 
 class _Window:

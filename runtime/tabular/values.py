@@ -185,8 +185,11 @@ class ValueColumn(Filler):
             ]
         if int in types and any(type(n) is int and abs(n) > EXACT for n in numbers):
             return "text", cells
+        finite = all(map(math.isfinite, numbers))
+        if not finite and any(map(math.isinf, numbers)):
+            return "text", cells  # neither JSON nor CSV has an infinity: as a text it comes out as it went in
         self._see_scale(None)
-        if full and int not in types and not any(map(math.isnan, numbers)):
+        if full and int not in types and finite:
             return "real", numbers
         return "real", [None if c is None or math.isnan(c) else float(c) for c in cells]
 

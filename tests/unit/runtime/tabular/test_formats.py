@@ -13,6 +13,7 @@ import pytest
 import xlsxwriter
 
 from runtime.errors import DuraliteError, InputError, LimitExceeded
+from runtime.tabular import load as tasks
 from tests.unit.runtime.tabular.reading import read
 
 _FORMATS = {
@@ -193,6 +194,15 @@ def test_numbers_of_json_lose_no_digit(number: str, tmp_path: Path) -> None:
     assert exact.rows == [(0.30000000000000004,), (2.5,)]
 
 
+@pytest.mark.parametrize("lines", [True, False], ids=["a line each", "an array"])
+def test_what_json_has_no_number_or_character_for_costs_nothing_else(lines: bool, tmp_path: Path) -> None:
+    records = ['{"a": NaN, "b": 1}', '{"a": 2.5, "b": Infinity}', '{"a": "\\ud800"}', '{"a": 1.5, "b": 2}']
+    text = "\n".join(records) if lines else f"[{', '.join(records)}]"
+    table = read(tmp_path, text)
+    assert table.rows == [(None, "1"), (2.5, "Infinity"), (1.5, "2")]
+    assert table.bad == [3]
+
+
 LAYOUTS: list[tuple[str, str]] = [
     ("a line each", '{"a": 1}\n{"a": 2}\n'),
     ("several lines each", '{\n  "a": 1\n}\n{\n  "a": 2\n}\n'),
@@ -306,6 +316,19 @@ def test_moments_of_parquet_keep_their_zone_and_all_their_digits(tmp_path: Path)
     ]
     assert (table.kinds["zoned"], table.kinds["coarse"]) == ("datetime", "datetime")
     assert list(read(tmp_path, path, start_column=4).kinds) == ["coarse"]
+
+
+def test_bytes_and_infinities_of_parquet_pass_through_a_worker(tmp_path: Path) -> None:
+    """What a worker tells is JSON: statistics, samples and the rows of a preview as well."""
+    path = tmp_path / "a.parquet"
+    duckdb.connect().execute(
+        f"COPY (SELECT 'ab\\xFF'::BLOB AS b, 'Infinity'::DOUBLE AS f) TO '{path}' (FORMAT parquet)"
+    )
+    table = read(tmp_path, path)
+    assert table.rows == [(b"ab\xff", "inf")]
+    assert json.loads(json.dumps(table.told))["columns"][0]["sample_values"] == ["6162ff"]
+    shown = tasks.preview({"path": str(path), "options": {}, "rows": 5}, lambda _: None)
+    assert json.loads(json.dumps(shown))["rows"] == [[{"$bytes": "YWL/"}, "inf"]]
 
 
 def test_a_broken_parquet_file_has_one_clear_error_without_its_path(tmp_path: Path) -> None:
