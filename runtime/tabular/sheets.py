@@ -7,10 +7,11 @@ format may show zeros that the number does not have. A compressed workbook is me
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def read_sheet(request: Request) -> Found:
         SheetVisibleEnum,
     )
 
-    _measure(request.path)
+    uncomputed = _measure(request.path)
     try:
         with CalamineWorkbook.from_path(str(request.path)) as book:
             sheets = [
@@ -61,7 +62,13 @@ def read_sheet(request: Request) -> Found:
             f"The workbook cannot be read: {str(error)[:200]}.",
             hint="Open it, save it again as XLSX or CSV, and send that.",
         ) from None
-    return _Sheet(request, sheet, name, sheets).read()
+    found = _Sheet(request, sheet, name, sheets).read()
+    if uncomputed:
+        found.warnings.append(
+            "Formulas of the workbook have no values, because no spreadsheet program has computed them: their cells"
+            " are empty. Open it in one, save it, and send that."
+        )
+    return found
 
 
 def _chosen(sheets: list[dict[str, Any]], asked: str | int | None) -> str:
@@ -197,8 +204,10 @@ def _is_header(first: Sequence[Any], texts: list[list[str]]) -> bool:
     return True
 
 
-def _measure(path: Path) -> None:
+def _measure(path: Path) -> bool:
     """Refuse a compressed workbook that is far larger than it looks, by what it says and by what comes out of it.
+
+    Returns whether it has formulas without a value, as programs write them that cannot compute.
 
     Raises:
         LimitExceeded: more than 2 GiB, or 10,000 files.
@@ -206,7 +215,8 @@ def _measure(path: Path) -> None:
     """
     with path.open("rb") as file:
         if file.read(2) != b"PK":
-            return
+            return False
+    uncomputed = _Uncomputed()
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             entries = archive.infolist()
@@ -214,15 +224,39 @@ def _measure(path: Path) -> None:
                 raise _bomb()
             total = 0
             for entry in entries:
-                total += _inflated(file, entry, _UNZIPPED - total)
+                sheet = entry.filename.startswith("xl/worksheets/")
+                total += _inflated(file, entry, _UNZIPPED - total, uncomputed.see if sheet else None)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError) as error:
         raise InputError(
             f"The workbook is damaged: {str(error)[:200]}.", hint="Open it, save it again, and send that."
         ) from None
+    return uncomputed.found
 
 
-def _inflated(file: Any, entry: zipfile.ZipInfo, most: int) -> int:
-    """Return the bytes that an entry really has; its own word is not taken for it."""
+class _Uncomputed:
+    """Looks for a formula without a value in the text of sheets; one whose value is an empty text has type `str`."""
+
+    _FORMULA = re.compile(
+        rb'<c (?![^<>]*\bt="str")[^<>]*>(?:<f[^<>]*/>|<f[^<>]*>[^<]*</f>)(?:<v ?/>|<v></v>)?</c>'
+    )
+    _OVERLAP = 4_096
+
+    def __init__(self) -> None:
+        self.found = False
+        self._rest = b""
+
+    def see(self, piece: bytes) -> None:
+        """Look at the next piece of a sheet."""
+        if not self.found:
+            text = self._rest + piece
+            self.found = b"<f" in text and self._FORMULA.search(text) is not None
+            self._rest = text[-self._OVERLAP :]
+
+
+def _inflated(
+    file: Any, entry: zipfile.ZipInfo, most: int, see: Callable[[bytes], None] | None = None
+) -> int:
+    """Return the bytes that an entry really has, and show them; its own word is not taken for it."""
     if entry.compress_type != zipfile.ZIP_DEFLATED:
         return entry.compress_size
     file.seek(entry.header_offset)
@@ -235,9 +269,12 @@ def _inflated(file: Any, entry: zipfile.ZipInfo, most: int) -> int:
             break
         left -= len(piece)
         while piece:
-            total += len(inflate.decompress(piece, 1 << 20))
+            text = inflate.decompress(piece, 1 << 20)
+            total += len(text)
             if total > most:
                 raise _bomb()
+            if see is not None:
+                see(text)
             piece = inflate.unconsumed_tail
     return total
 

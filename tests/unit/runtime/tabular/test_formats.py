@@ -71,6 +71,29 @@ def test_a_column_of_several_types_is_text_and_told(tmp_path: Path) -> None:
     assert any("'a' is text" in warning for warning in table.told["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("<c><f>1+1</f><v></v></c>", True),
+        ("<c><f>1+1</f></c>", True),
+        ('<c><f t="shared" si="0"/><v /></c>', True),
+        ("<c><f>1+1</f><v>2</v></c>", False),
+        ('<c t="str"><f>""</f><v></v></c>', False),
+    ],
+)
+def test_a_formula_that_nobody_computed_is_told(cell: str, told: bool, tmp_path: Path) -> None:
+    """Programs that cannot compute write formulas without a value; their cells are not silently empty."""
+    path = workbook(tmp_path / "a.xlsx", Data=[["a", "b"], [1, 7]])
+    changed = tmp_path / "b.xlsx"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            text = old.read(name).decode()
+            new.writestr(name, text.replace('<c r="B2"><v>7</v></c>', cell.replace("<c", '<c r="B2"', 1)))
+    table = read(tmp_path, changed)
+    assert table.rows[0][0] == 1
+    assert any("no values" in warning for warning in table.told["warnings"]) is told
+
+
 def test_sheets_are_chosen_by_name_or_number_and_hidden_ones_are_not_the_first(tmp_path: Path) -> None:
     path = workbook(tmp_path / "a.xlsx", Hidden=[["h"], [1]], One=[["a"], [1]], Two=[["b"], [2]])
     assert read(tmp_path, path).kinds == {"a": "integer"}
