@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import orjson
@@ -122,7 +124,7 @@ class StateMethods:
 
 def _json(value: Any) -> bytes:
     try:
-        return dumps(value)
+        text = dumps(value)
     except (TypeError, ValueError, UnicodeEncodeError) as error:
         if isinstance(error, DuraliteError):
             raise
@@ -130,3 +132,19 @@ def _json(value: Any) -> bytes:
             f"The value has no JSON form: {error}.",
             hint="Save objects, lists, texts, numbers, booleans or null.",
         ) from None
+    # Written as null, and so lost without a word.
+    if b"null" in text and _endless(value):
+        raise InputError(
+            "The value holds NaN or an infinity, which JSON has not.",
+            hint="Send null, or the number as text.",
+        )
+    return text
+
+
+def _endless(value: Any) -> bool:
+    """Tell whether a value that has a JSON form holds a float that is no finite number."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_endless, value.values()))
+    return isinstance(value, (list, tuple, set, frozenset)) and any(map(_endless, value))

@@ -215,9 +215,9 @@ def _columns(records: list[Any]) -> list[str]:
 
 
 def _column_list(schema: str | dict[str, str]) -> str:
-    if isinstance(schema, str):
+    if isinstance(schema, str) and schema.strip():
         return schema
-    if not schema:
+    if isinstance(schema, str) or not schema:
         raise InputError(
             "The schema names no columns.", hint='Use {"id": "INTEGER PRIMARY KEY", "name": "TEXT"}.'
         )

@@ -285,6 +285,10 @@ _CONSTRAINTS = (
         "Give one value for every ?, or an object with every :name.",
     ),
     (
+        r"has no name, but you supplied",
+        "One statement has one kind of parameters: ? with a list of values, or :name with an object.",
+    ),
+    (
         r"type '(.+)' is not supported|Error binding parameter",
         "Values are text, numbers, booleans, null and bytes; encode others as JSON text.",
     ),

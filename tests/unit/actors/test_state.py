@@ -65,6 +65,13 @@ async def test_a_key_that_is_none_is_refused(scratch: Stub, key: Any) -> None:
         await scratch.save_state(key, 1)
 
 
+@pytest.mark.parametrize("value", [float("inf"), [None, float("nan")], {"a": {"b": (-float("inf"),)}}])
+async def test_a_number_that_json_would_turn_into_null_is_refused(scratch: Stub, value: Any) -> None:
+    with pytest.raises(InputError, match="infinity"):
+        await scratch.save_state("k", value)
+    assert (await scratch.get_state("k"))["found"] is False
+
+
 @pytest.mark.parametrize(
     "value", [object(), float("nan"), "\ud800", 2**70, {"a": {"b": object()}}, {(1, 2): 3}]
 )

@@ -416,3 +416,10 @@ async def test_the_log_of_a_deleted_actor_is_gone(tmp_path: Path) -> None:
         await host.delete(one.address)
         assert await one.execution_logs() == []
     assert not list((tmp_path / "actors").rglob("*.new"))
+
+
+@pytest.mark.parametrize("schema", ["", "  ", {}])
+async def test_a_table_without_columns_is_refused_in_words(scratch: Stub, schema: Any) -> None:
+    with pytest.raises(InputError, match="names no columns") as refused:
+        await scratch.create_table("t", schema)
+    assert refused.value.hint
