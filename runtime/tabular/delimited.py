@@ -116,10 +116,12 @@ class Delimited:
         return count
 
     def _name(self, rows: list[list[str]]) -> None:
-        if not rows:
+        if not any(rows):
             raise InputError(
-                "The file has no rows where it was to be read.",
-                hint="Check start_row, end_row, the range and the delimiter.",
+                "The file has no rows where it was to be read."
+                if not rows
+                else "The file has no such columns.",
+                hint="Check start_row, end_row, start_column, the range and the delimiter.",
                 reason="empty",
             )
         first, below = rows[0], rows[1:]

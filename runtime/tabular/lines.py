@@ -62,7 +62,9 @@ class Pieces:
         return self._done
 
     def digest(self) -> str:
-        """Return the SHA-256 of what was read."""
+        """Return the SHA-256 of the file, of which the rest is gone through where only a part was read."""
+        while piece := self._file.read(_PIECE):
+            self._digest.update(piece)
         return self._digest.hexdigest()
 
 

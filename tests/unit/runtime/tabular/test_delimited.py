@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -348,6 +349,7 @@ REFUSED: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("no row that fits", b"a,b\n1\n2\n3\n", {}, "None of the 3 rows"),
     ("rows that are all short", b"a,b,c\n1,2\n3,4\n", {}, "None of the 2 rows"),
     ("a start behind the end", b"a,b\n1,2\n", {"start_row": 9}, "no rows"),
+    ("columns that are not there", b"a,b\n1,2\n", {"start_column": 5}, "no such columns"),
     ("more columns than a table has", b",".join(b"c%d" % n for n in range(2_500)), {}, "2,500 columns"),
 ]  # fmt: skip
 
@@ -442,3 +444,9 @@ def test_two_thousand_columns_are_read(tmp_path: Path) -> None:
     names = [f"c{n}" for n in range(1_999)]
     table = read(tmp_path, ",".join(names) + "\n" + ",".join(map(str, range(1_999))) + "\n")
     assert table.rows == [tuple(range(1_999))]
+
+
+def test_the_digest_is_that_of_the_file_whatever_part_of_it_is_read(tmp_path: Path) -> None:
+    data = b"a,b\n" + b"1,2\n" * 100_000
+    for options in ({}, {"end_row": 3}, {"range": "A1:A2"}):
+        assert read(tmp_path, data, **options).told["sha256"] == hashlib.sha256(data).hexdigest()
