@@ -206,6 +206,8 @@ def _read(request: Request, raw: Any) -> Found:
     described = raw.execute("SELECT * FROM read_parquet(?) LIMIT 0", [path]).description
     _, left, _, right = request.options.region()
     places = range(len(described))[left - 1 : right]
+    if not places:
+        raise InputError("The file has no such columns.", hint="Check start_column and the range.")
     if len(places) > MAX_COLUMNS:
         raise too_wide(len(places))
     names = unique_names([described[place][0] for place in places])

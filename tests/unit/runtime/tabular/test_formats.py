@@ -339,6 +339,8 @@ def test_moments_of_parquet_keep_their_zone_and_all_their_digits(tmp_path: Path)
     ]
     assert (table.kinds["zoned"], table.kinds["coarse"]) == ("datetime", "datetime")
     assert list(read(tmp_path, path, start_column=4).kinds) == ["coarse"]
+    with pytest.raises(InputError, match="no such columns"):
+        read(tmp_path, path, start_column=9)
 
 
 def test_bytes_and_infinities_of_parquet_pass_through_a_worker(tmp_path: Path) -> None:
