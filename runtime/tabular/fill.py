@@ -249,10 +249,8 @@ class _Table:
         for column, raw in zip(self.columns, piece.columns, strict=False):
             if column.must_fit and column.forced is not None:
                 for place in column.forced_values(raw, column.forced)[1]:
-                    cell = column.shown(raw[place])
-                    wrong.setdefault(
-                        place, f"Column {column.name!r:.80}: {cell!r:.80} is no {column.forced} value."
-                    )
+                    cell, what = column.shown(raw[place]), KIND_TYPES[column.forced]
+                    wrong.setdefault(place, f"Column {column.name!r:.80}: {cell!r:.80} is no {what}.")
         if not wrong:
             return piece
         lines = piece.lines()

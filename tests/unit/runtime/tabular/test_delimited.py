@@ -429,7 +429,7 @@ def test_what_the_options_say_is_done(
 def test_a_row_whose_cell_has_not_the_type_that_was_asked_for_says_so(tmp_path: Path) -> None:
     table = read(tmp_path, "a,n\n" + "x,1\n" * 30_000 + "y,abc\n", types={"n": "number"})
     assert (table.bad, len(table.rows)) == ([30_002], 30_000)
-    assert table.reasons == ["Column 'n': 'abc' is no real value."]
+    assert table.reasons == ["Column 'n': 'abc' is no number."]
 
 
 def test_the_catalogue_learns_scale_range_and_the_most_frequent_values(tmp_path: Path) -> None:
