@@ -29,11 +29,12 @@ _CELLS = 16_000
 _SHOWN = 300
 _ELEMENT = 64 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
-# Numbers that orjson would round or refuse: these go through the slower reader, which keeps all digits.
-_LONG = re.compile(rb"[0-9.]{17}|NaN|Infinity")
+# Numbers that orjson would round: these go through the slower reader, which keeps all digits.
+_LONG = re.compile(rb"[0-9.]{17}")
 # What is no number in JSON, and written all the same: nothing, and what no column of numbers can hold.
 _CONSTANTS = {"NaN": None, "Infinity": "Infinity", "-Infinity": "-Infinity"}
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_ASIDE = object()
 _HALVED = "a text in it holds half of a character"
 
 
@@ -184,8 +185,12 @@ def _plainly(error: Exception) -> str:
 def _value(text: str) -> Any:
     raw = text.encode("utf-8", "surrogateescape")
     if _LONG.search(raw) is None:
-        return orjson.loads(raw)
-    value = json.loads(text, parse_float=_number, parse_constant=_CONSTANTS.get)
+        try:
+            return orjson.loads(raw)
+        except ValueError:
+            if b"NaN" not in raw and b"Infinity" not in raw:
+                raise
+    value = _DECODER.decode(text)
     if _halved(text, 0, len(text), value):
         raise ValueError(_HALVED)
     return value
@@ -194,7 +199,9 @@ def _value(text: str) -> Any:
 def _number(text: str) -> float | str:
     """Return a number with a point or an exponent, or its text where a float would lose some of it."""
     value = float(text)
-    return value if (len(text) < 17 and math.isfinite(value)) or faithful(text, value) else text
+    if repr(value) == text or (len(text) < 17 and math.isfinite(value)):
+        return value
+    return value if faithful(text, value) else text
 
 
 def _halved(text: str, start: int, end: int, value: Any) -> bool:
@@ -207,7 +214,7 @@ def _halved(text: str, start: int, end: int, value: Any) -> bool:
     return False
 
 
-_DECODE = json.JSONDecoder(parse_float=_number, parse_constant=_CONSTANTS.get).raw_decode
+_DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_CONSTANTS.get)
 
 
 def _values(records: _Records) -> Iterator[tuple[int, Any]]:
@@ -219,7 +226,8 @@ def _values(records: _Records) -> Iterator[tuple[int, Any]]:
             text.position += 1
         else:
             number += 1
-            yield from _decoded(records, text, number)
+            if (value := _decoded(records, text, number)) is not _ASIDE:
+                yield number, value
 
 
 def _elements(records: _Records) -> Iterator[tuple[int, Any]]:
@@ -237,7 +245,8 @@ def _elements(records: _Records) -> Iterator[tuple[int, Any]]:
                 text.next()
             first = False
             number += 1
-            yield from _decoded(records, text, number)
+            if (value := _decoded(records, text, number)) is not _ASIDE:
+                yield number, value
         text.position += 1
     if not found:
         raise InputError(
@@ -247,11 +256,11 @@ def _elements(records: _Records) -> Iterator[tuple[int, Any]]:
         raise _broken(number, "something that is no array follows the end of the array")
 
 
-def _decoded(records: _Records, text: _Window, number: int) -> Iterator[tuple[int, Any]]:
-    """Yield (number, value) of what stands at the position of a text, unless it is kept aside, and go behind it."""
+def _decoded(records: _Records, text: _Window, number: int) -> Any:
+    """Return the value at the position of a text, or _ASIDE for one that is kept aside, and go behind it."""
     while True:
         try:
-            value, end = _DECODE(text.buffer, text.position)
+            value, end = _DECODER.raw_decode(text.buffer, text.position)
             # A number at the very end of a piece may go on in the next.
             if end < len(text.buffer) or not text.more():
                 break
@@ -266,8 +275,8 @@ def _decoded(records: _Records, text: _Window, number: int) -> Iterator[tuple[in
     if _halved(text.buffer, start, end, value):
         raw = text.buffer[start : min(end, start + _SHOWN)]
         records.staging.reject(number, f"It is not JSON: {_HALVED}.", raw)
-    else:
-        yield number, value
+        return _ASIDE
+    return value
 
 
 class _Window:
