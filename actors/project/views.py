@@ -43,6 +43,8 @@ def _json_part(fields: Sequence[Field]) -> str:
 def _json_value(field: Field) -> str:
     if field.type == "boolean":
         return f"json(CASE {field.physical} WHEN 0 THEN 'false' WHEN 1 THEN 'true' END)"
+    if field.column.kind == "blob":  # JSON has no bytes, and hex() makes an empty text of NULL
+        return f"CASE WHEN {field.physical} IS NOT NULL THEN hex({field.physical}) END"
     return field.physical
 
 

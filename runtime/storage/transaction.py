@@ -404,7 +404,7 @@ def _insert_sql(table: str, columns: Sequence[str], on_conflict: Conflict | None
 def _reading(verdict: Verdict) -> Verdict:
     if verdict.writes:
         raise GuardRefused(
-            f"query() only reads, and this is a {verdict.keyword} statement.",
+            f"query() only reads, and this statement is {verdict.keyword}.",
             rule="query_reads_only",
             hint="Use exec() for statements that write; it returns RETURNING rows too.",
         )

@@ -20,6 +20,7 @@ __all__ = (
     "Kind",
     "Statistics",
     "samples",
+    "shortened",
     "unique_names",
 )
 
@@ -131,13 +132,13 @@ class Statistics:
         if self._counts is not None:
             self._low, self._high = min(self._counts, default=None), max(self._counts, default=None)
             column.distinct = len(self._counts)
-            column.top = [[_short(value), count] for value, count in self._counts.most_common(_TOP)]
+            column.top = [[shortened(value), count] for value, count in self._counts.most_common(_TOP)]
         else:
             column.distinct = column.top = None
-        column.min, column.max = _short(self._low), _short(self._high)
+        column.min, column.max = shortened(self._low), shortened(self._high)
 
 
-def _short(value: Any) -> Any:
+def shortened(value: Any) -> Any:
     """Return a value as the catalogue holds it, which is JSON: bytes as hexadecimal text."""
     if isinstance(value, bytes):
         return value[: _NAME // 2].hex()
@@ -148,7 +149,7 @@ def samples(cells: Sequence[Any]) -> list[Any]:
     """Return the first few different cells that are neither None nor empty."""
     found: list[Any] = []
     for cell in cells:
-        if cell is not None and cell != "" and (short := _short(cell)) not in found:
+        if cell is not None and cell != "" and (short := shortened(cell)) not in found:
             found.append(short)
             if len(found) == _SAMPLES:
                 break

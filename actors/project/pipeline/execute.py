@@ -17,7 +17,7 @@ import orjson
 from sqlglot import exp
 
 from runtime.errors import InputError
-from runtime.tabular.columns import KIND_TYPES, TYPE_KINDS
+from runtime.tabular.columns import KIND_TYPES, TYPE_KINDS, shortened
 from runtime.tabular.columns import Column as Described
 from runtime.tabular.staging import remove_staging
 from runtime.workers.task import Report, task
@@ -234,6 +234,8 @@ def _described(engine: RunningEngine, table: Table, first: int, fields: Sequence
         kind = TYPE_KINDS[f.type]
         if f.type in ("number", "integer"):
             kind = "real" if odd[i] or (f.type == "number" and not filled) else "integer"
+        elif isinstance(high, bytes):  # which SQLite puts behind every text
+            kind = "blob"
         made.append(
             Described(
                 name=f.name,
@@ -243,8 +245,8 @@ def _described(engine: RunningEngine, table: Table, first: int, fields: Sequence
                 scale=f.scale if kind == "real" else None,
                 null_count=rows - filled,
                 empty_count=odd[i] if f.type == "string" else 0,
-                min=_short(low),
-                max=_short(high),
+                min=shortened(low),
+                max=shortened(high),
             )
         )
     return made
@@ -280,7 +282,7 @@ def _values(engine: RunningEngine, table: Table, i: int, made: Described, rows: 
         f"SELECT DISTINCT {cell} FROM (SELECT {cell} FROM {where} LIMIT 1000)"
         f" WHERE {cell} IS NOT NULL AND {cell} <> '' LIMIT 5"
     )
-    made.sample_values = [_short(value) for (value,) in seen]
+    made.sample_values = [shortened(value) for (value,) in seen]
     if rows > _COUNTED_ROWS or rows * len(table.columns) > _COUNTED_CELLS:
         return
     counted = engine.connection.execute(
@@ -288,8 +290,4 @@ def _values(engine: RunningEngine, table: Table, i: int, made: Described, rows: 
     ).fetchall()
     if len(counted) <= _MOST_DISTINCT:
         made.distinct = len(counted)
-        made.top = [[_short(value), n] for value, n in sorted(counted, key=lambda pair: -pair[1])[:10]]
-
-
-def _short(value: Any) -> Any:
-    return value[:200] if isinstance(value, str) else value
+        made.top = [[shortened(value), n] for value, n in sorted(counted, key=lambda pair: -pair[1])[:10]]

@@ -134,6 +134,9 @@ class Deduplicate(BaseStep):
         draft.keep(either(is_null(first), op(first, "=", draft.row)))
 
 
+_DIRECTIONS = frozenset({"direction", "order", "descending"})
+
+
 class SortKey(BaseModel):
     """A column to sort by."""
 
@@ -177,6 +180,20 @@ class Sort(BaseStep):
         "operation": "sort",
         "columns": [{"name": "amount", "direction": "desc"}],
     }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_direction(cls, data: Any) -> Any:
+        """Let a direction beside the columns be that of each that has none of its own."""
+        if not isinstance(data, dict) or not data.keys() & _DIRECTIONS:
+            return data
+        way = {name: value for name, value in data.items() if name in _DIRECTIONS}
+        made = {name: value for name, value in data.items() if name not in way}
+        for name in made.keys() & {"columns", "by", "keys", "column"}:
+            named = made[name] if isinstance(made[name], list) else [made[name]]
+            keys = [key if isinstance(key, dict) else {"name": key} for key in named]
+            made[name] = [key if key.keys() & _DIRECTIONS else way | key for key in keys]
+        return made
 
     def _apply(self, draft: Draft) -> None:
         draft.require(key.name for key in self.columns)

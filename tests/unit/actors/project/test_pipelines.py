@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from runtime.context import CallContext, use_context
@@ -286,6 +287,30 @@ async def test_what_is_exported_can_be_imported_again(
             row["city"] = row["city"] or None
     assert after == before
     assert [c["type"] for c in (await sales.columns())["columns"]] == types
+
+
+async def test_bytes_pass_through_a_pipeline_and_stand_in_json_as_hexadecimal(
+    project: Stub, load: Import, tmp_path: Path
+) -> None:
+    path = tmp_path / "made.parquet"
+    duckdb.connect().execute(
+        "COPY (SELECT * FROM (VALUES ('ab\\xFF'::BLOB, 'x'), (NULL, 'y'), ('\\x00'::BLOB, 'z')) AS v (b, t))"
+        f" TO '{path}' (FORMAT parquet)"
+    )
+    job = await load(path.read_bytes(), "bytes.parquet")
+    assert job.state == "done", job.error
+    made = await project.execute(
+        "sorted", steps=[{"operation": "sort", "columns": ["t"], "direction": "desc"}]
+    )
+    assert made["state"] == "done", made
+    for view in ("raw_data", "pipeline_sorted_result"):
+        rows = (await project.query(f"SELECT data FROM {view} ORDER BY row_id")).rows
+        found = [json.loads(row["data"]) for row in rows]
+        assert sorted(found, key=lambda row: row["t"]) == [
+            {"b": "6162FF", "t": "x"},
+            {"b": None, "t": "y"},
+            {"b": "00", "t": "z"},
+        ]
 
 
 async def test_an_export_that_nobody_reads_leaves_nothing(host: Host, sales: Stub) -> None:

@@ -37,6 +37,28 @@ def test_a_step_is_read_in_every_spelling(spelled: dict[str, Any]) -> None:
     assert dump_steps(parse_steps([spelled])) == [CAST]
 
 
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {
+            "operation": "sort",
+            "columns": [{"name": "a", "direction": "desc"}, {"name": "b", "direction": "asc"}],
+        },
+        {
+            "type": "sort",
+            "config": {"columns": [{"column": "a"}, {"column": "b", "order": "asc"}], "direction": "desc"},
+        },
+        {"operation": "sort", "by": ["a", {"name": "b", "direction": "ascending"}], "descending": True},
+    ],
+)
+def test_a_direction_beside_the_columns_is_that_of_those_without_one(spelled: dict[str, Any]) -> None:
+    both = [{"name": "a", "direction": "desc"}, {"name": "b", "direction": "asc"}]
+    (step,) = dump_steps(parse_steps([spelled]))
+    assert [{"direction": "asc"} | key for key in step["columns"]] == both
+    (one,) = dump_steps(parse_steps([{"operation": "sort", "column": "a", "order": "DESC"}]))
+    assert one["columns"] == both[:1]
+
+
 def test_the_other_names_lead_to_operations() -> None:
     assert set(OTHER_NAMES.values()) <= set(OPERATIONS)
     assert not set(OTHER_NAMES) & set(OPERATIONS)
