@@ -1,8 +1,8 @@
 """Places bound how many actors are open at once: `max_open` of all types, fewer of a type that says so.
 
-An actor that opens takes a place and gives it back when it is closed. A few places are kept free, so that opening
-seldom waits for a closing: after an opening that took one of them the least recently used idle actor is closed. Whoever
-finds no place waits in line, and for the first in line one is closed too. One that anything runs in is never closed so.
+An actor that opens takes a place and gives it back when it is closed. Whoever finds no place waits in line, and for the
+first in line the least recently used idle actor is closed. From then on a few places are kept free for a while, so that
+those who open next need not wait for a closing. One that anything runs in is never closed so.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class Places:
         self._most = most
         # None of a small number: there each place counts.
         self._comfortable = most - most // _SPARE_OF
+        # For so many openings more places are kept free. Not for ever: as many actors as there are places, all in use,
+        # would else push each other out without end.
+        self._spared = 0
         self._most_of = most_of
         self._live = live
         self._evict = evict
@@ -57,6 +60,8 @@ class Places:
         if not self._line and self.taken < self._most and not self._is_full_of(address.type):
             self._taken[address.type] += 1
             return
+        if self.taken >= self._most:
+            self._spared = self._most
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line[place] = address.type
         self.serve()
@@ -69,7 +74,12 @@ class Places:
 
     def make_room(self) -> None:
         """Close an idle actor if less places are free than should be. Called after each opening."""
-        if self.taken - len(self._leaving) > self._comfortable and (victim := self._idle(None)) is not None:
+        if self._spared <= 0:
+            return
+        self._spared -= 1
+        for _ in range(2):  # one for the opening that was, one to come nearer to what should be free
+            if self.taken - len(self._leaving) <= self._comfortable or (victim := self._idle(None)) is None:
+                return
             self._close(victim)
 
     def free(self, address: ActorAddress) -> None:

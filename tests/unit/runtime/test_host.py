@@ -22,6 +22,7 @@ from runtime.errors import (
     Unavailable,
 )
 from runtime.host import Host
+from runtime.instance import Instance
 from runtime.limits import Limits
 from runtime.namespace import Stub
 from runtime.testing import ManualClock, harness, settle, until
@@ -379,3 +380,26 @@ async def test_a_few_places_are_kept_free_for_whoever_opens_next(tmp_path: Path)
             await fill(host, [str(n)])
         await until(lambda: len(host.live()) == host._places.taken == 22)
         assert {i.address.name for i in host.live()} == {str(n) for n in range(18, 40)}
+
+
+async def test_as_many_actors_as_there_are_places_stay_open(tmp_path: Path) -> None:
+    """Places kept free help those who open; where all are in use they would have actors push each other out."""
+    clock = ManualClock()
+    names = [str(n) for n in range(24)]
+
+    async def use_all() -> list[Instance]:
+        for name in names:
+            await clock.advance(0.001)
+            await fill(host, [name])
+        return sorted(host.live(), key=lambda i: i.address.name)
+
+    async with harness(tmp_path, Scratch, clock=clock, limits=Limits(max_open=24)) as host:
+        first = await use_all()
+        assert len(first) == 24
+        assert await use_all() == first
+        await fill(host, ["another"])
+        for _ in range(4):
+            await use_all()
+        again = await use_all()
+        assert sorted(i.address.name for i in again) == sorted(names)
+        assert await use_all() == again
