@@ -30,7 +30,7 @@ from runtime.storage.attach import attached
 from runtime.storage.log_space import LogSpace
 from runtime.storage.migrations import Migration, migrate
 from runtime.storage.opening import open_error, open_raw
-from runtime.storage.profiles import Durability
+from runtime.storage.profiles import Durability, map_size
 from runtime.storage.statement_log import StatementLog
 from runtime.storage.transaction import Transaction
 from runtime.storage.unit import (
@@ -57,6 +57,7 @@ _HOLD_SECONDS = 0.0005
 _BEGIN, _COMMIT, _ROLLBACK = internal("BEGIN IMMEDIATE"), internal("COMMIT"), internal("ROLLBACK")
 _SAVE, _UNDO, _KEEP = internal("SAVEPOINT unit"), internal("ROLLBACK TO unit"), internal("RELEASE unit")
 _SHAPE = internal("PRAGMA main.schema_version")
+_PAGES, _PAGE_SIZE = internal("PRAGMA main.page_count"), internal("PRAGMA main.page_size")
 _DEFERRED = internal("SELECT 1 FROM main.sqlite_master WHERE sql LIKE '%DEFERRED%' LIMIT 1")
 
 
@@ -417,11 +418,18 @@ class Connection:
             try:
                 with attached(self.tx.connection, self._guard, unit.beside):
                     self._attempt(unit)
+                self._map()
             except Unavailable as error:
                 unit.error = error
             except sqlite3.Error as error:
                 unit.error = self._translated(error)
         self._finish(unit)
+
+    def _map(self) -> None:
+        """Have the file read as its next opening would: it may have become large."""
+        raw = self.tx.connection
+        (pages,), (size,) = raw.execute(_PAGES).fetchone(), raw.execute(_PAGE_SIZE).fetchone()
+        raw.execute(internal(map_size(pages * size))).close()
 
     def _attempt(self, unit: Unit) -> None:
         for _ in range(3):

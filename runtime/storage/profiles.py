@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from enum import Enum
 
-__all__ = ("BUSY_TIMEOUT_MS", "Durability", "pragmas")
+__all__ = ("BUSY_TIMEOUT_MS", "Durability", "map_size", "pragmas")
 
 BUSY_TIMEOUT_MS = 5_000
 _JOURNAL_LIMIT = 16 * 1024 * 1024
@@ -25,6 +25,11 @@ class Durability(Enum):
     NORMAL = "normal"
     FULL = "full"
     IMPORT = "import"
+
+
+def map_size(file_bytes: int) -> str:
+    """Return the statement that has a file of this size read through a map of it, or not: see `pragmas`."""
+    return f"PRAGMA mmap_size={_MMAP if file_bytes >= _MAPPED_FROM else 0}"
 
 
 def pragmas(profile: Durability, file_bytes: int = 0, *, shared: bool = False) -> tuple[str, ...]:
@@ -46,7 +51,7 @@ def pragmas(profile: Durability, file_bytes: int = 0, *, shared: bool = False) -
         f"PRAGMA synchronous={synchronous}",
         "PRAGMA foreign_keys=ON",
         f"PRAGMA journal_size_limit={_JOURNAL_LIMIT}",
-        f"PRAGMA mmap_size={_MMAP if file_bytes >= _MAPPED_FROM else 0}",
+        map_size(file_bytes),
         # A page cache sets 20 pages (88 KiB) aside when its first page comes in, unless it is tiny at that
         # moment. Emptied, filled with one page while tiny, and made large again, it takes what it needs.
         "PRAGMA cache_size=2",

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,25 @@ async def test_a_batch_or_a_copy_that_was_given_up_ends_between_its_slices(
     with pytest.raises(Cancelled):
         await connection.run(copy, read_only=True)
     assert await count(connection) == 0
+
+
+async def test_a_file_that_grows_large_by_what_is_put_into_it_is_mapped_from_then_on(
+    connection: Connection, tmp_path: Path
+) -> None:
+    async def mapped() -> int:
+        row = await connection.run(lambda tx: tx.one("PRAGMA mmap_size"), read_only=True)
+        assert row is not None
+        return int(row[0])
+
+    beside = tmp_path / "beside.sqlite"
+    with closing(sqlite3.connect(beside)) as raw:
+        raw.execute(
+            "CREATE TABLE t AS SELECT zeroblob(1000000) AS v FROM json_each('[1,2,3,4,5,6,7,8,9,10]')"
+        )
+        raw.commit()
+    assert await mapped() == 0
+    await connection.run(
+        lambda tx: tx.execute("INSERT INTO main.t SELECT v FROM staging.t") and None, beside=beside
+    )
+    assert await count(connection) == 10
+    assert await mapped() > 0
