@@ -428,8 +428,11 @@ class Connection:
     def _map(self) -> None:
         """Have the file read as its next opening would: it may have become large."""
         raw = self.tx.connection
-        (pages,), (size,) = raw.execute(_PAGES).fetchone(), raw.execute(_PAGE_SIZE).fetchone()
-        raw.execute(internal(map_size(pages * size))).close()
+        try:
+            (pages,), (size,) = raw.execute(_PAGES).fetchone(), raw.execute(_PAGE_SIZE).fetchone()
+            raw.execute(internal(map_size(pages * size))).close()
+        except sqlite3.Error:
+            pass  # a matter of speed alone; the unit is committed, and a late interrupt must not make it look failed
 
     def _attempt(self, unit: Unit) -> None:
         for _ in range(3):

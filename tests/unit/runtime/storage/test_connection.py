@@ -284,3 +284,17 @@ async def test_a_file_that_grows_large_by_what_is_put_into_it_is_mapped_from_the
     )
     assert await count(connection) == 10
     assert await mapped() > 0
+
+
+async def test_a_unit_is_not_told_as_failed_by_what_comes_after_its_commit(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = tmp_path / "beside.sqlite"
+    with closing(sqlite3.connect(beside)) as raw:
+        raw.execute("CREATE TABLE t AS SELECT 1 AS v")
+        raw.commit()
+    monkeypatch.setattr("runtime.storage.connection.map_size", lambda _: "SELECT interrupted")
+    await connection.run(
+        lambda tx: tx.execute("INSERT INTO main.t SELECT v FROM staging.t") and None, beside=beside
+    )
+    assert await count(connection) == 1
